@@ -1,0 +1,172 @@
+"""Model files to graphs: one module per format, chosen by what is in the file, never by its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Real
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import ModelError
+from ..graph import Graph
+from . import keras_json, nam, torch_state
+from ._reading import describe, within
+
+__all__ = ["MAX_FILE_BYTES", "load_graph"]
+
+#: Larger files are refused unread.
+MAX_FILE_BYTES = 512 << 20
+
+#: How files begin that are no JSON, and what to say of them.
+_BINARIES = (
+    (b"PK\x03\x04", "a zip archive such as a PyTorch .pt or a .keras file; export its state_dict as JSON"),
+    (b"\x80\x02", "a Python pickle such as a PyTorch .pt or .ckpt file; export its state_dict as JSON"),
+    (b"\x80\x03", "a Python pickle; export the state_dict as JSON"),
+    (b"\x80\x04", "a Python pickle; export the state_dict as JSON"),
+    (b"\x80\x05", "a Python pickle; export the state_dict as JSON"),
+    (b"\x89HDF", "an HDF5 file such as Keras weights; export it with RTNeural's model_utils as JSON"),
+    (b"NAMB", "a binary .namb file, which is not supported; use the .nam it was made from"),
+    (b"RIFF", "a RIFF file such as WAV audio"),
+    (b"fLaC", "FLAC audio"),
+    (b"OggS", "Ogg audio"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+)
+
+
+def load_graph(
+    path: str | os.PathLike[str],
+    *,
+    quality: float = 1.0,
+    layers: Sequence[Mapping[str, Any]] | None = None,
+) -> Graph:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : str or path
+        A .nam file, an RTNeural Keras JSON or a PyTorch state_dict JSON, whatever it is called.
+    quality : float
+        From 0, the lightest, to 1, the full model, where a file holds several sizes.
+    layers : sequence of mappings, optional
+        Needed with a state_dict, which does not hold groups, stride and dilation: one mapping per layer,
+        see :func:`backline.formats.torch_state.read`.
+
+    Returns
+    -------
+    Graph
+        With the file's own name for the model, or the file's name without its suffix.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, is no model, is broken, or uses what is not supported yet. The message
+        begins with the path.
+    """
+    with within(os.fspath(path)):
+        try:
+            return _load(Path(path), _checked_quality(quality), layers)
+        except RecursionError:
+            raise ModelError("the JSON is nested too deeply") from None
+        except MemoryError:
+            raise ModelError("the model does not fit into memory") from None
+
+
+def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None) -> Graph:
+    document = _parse(_read_bytes(path))
+    if layers is not None and not torch_state.recognises(document):
+        raise ModelError("layers describe a PyTorch state_dict, which this file is not")
+    if nam.recognises(document):
+        graph = nam.read(document, quality=quality)
+    elif "model_data" in document:
+        raise ModelError("GuitarML models (model_data) are not supported yet")
+    elif keras_json.recognises(document):
+        graph = keras_json.read(document)
+    elif torch_state.recognises(document):
+        graph = torch_state.read(document, layers=layers)
+    else:
+        keys = ", ".join(repr(key[:20]) for key in list(document)[:5]) or "no keys"
+        raise ModelError(
+            f"expected a .nam, an RTNeural Keras or a state_dict JSON, found an object with {keys}"
+        )
+    if quality != 1.0 and not nam.has_sizes(document):
+        note = f"quality {quality:g} changes nothing: the file holds one size of its model"
+        graph = replace(graph, notes=(*graph.notes, note))
+    title = graph.metadata.get("name")
+    return replace(graph, name=title if isinstance(title, str) and title.strip() else path.stem)
+
+
+def _checked_quality(quality: object) -> float:
+    if not isinstance(quality, Real) or isinstance(quality, bool) or not 0.0 <= float(quality) <= 1.0:
+        raise ModelError(f"quality is {describe(quality)}, expected a number from 0 to 1")
+    return float(quality)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ModelError("is a folder, expected a model file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError("is no regular file, expected a model file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ModelError(f"has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"is no usable path: {error}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"has more than {MAX_FILE_BYTES} bytes, which is the most that is read")
+    return data
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """Parse strict JSON whose outermost value is an object."""
+    if not data.strip():
+        raise ModelError("is empty")
+    _refuse_binary(data)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"is no text in UTF-8 (byte {error.start}), expected a JSON model") from None
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ModelError(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except ValueError:
+        raise ModelError("holds an integer with too many digits") from None
+    if not isinstance(document, dict):
+        raise ModelError(f"expected a JSON object, found {describe(document)}")
+    return document
+
+
+def _refuse_binary(data: bytes) -> None:
+    for magic, meaning in _BINARIES:
+        if data.startswith(magic):
+            raise ModelError(f"expected a JSON model, found {meaning}")
+    if data[4:8] == b"TFL3":
+        raise ModelError("TensorFlow Lite models are not supported")
+    if data[:1] == b"\x08" and data[2:3] in (b"\x12", b"\x1a", b":", b"B"):
+        raise ModelError("ONNX models are not supported yet")
+    if data[8:9] == b"{" and data[5:8] == b"\0\0\0":
+        raise ModelError("safetensors files are not supported; export the state_dict as JSON")
+    if b"\0" in data[:4096]:
+        raise ModelError("is a binary file, expected a JSON model")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ModelError(f"holds the number {name}, which no model may")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ModelError(f"an object has the key {twice[:40]!r} twice")
+    return found

@@ -1,0 +1,227 @@
+"""Keras models as RTNeural's exporter writes them to JSON.
+
+Layouts as RTNeural reads them (github.com/jatinchowdhury18/RTNeural, ``model_loader.h``): dense
+``[in][out]``, conv1d ``[kernel][in / groups][out]`` with the last tap newest, lstm ``[in][4 * hidden]``
+with gates i, f, c, o. All state starts from zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph import Activate, Activation, BatchNorm, Conv1d, Graph, Lstm, Node
+from ._reading import Fields, as_array, as_integer, as_list, as_number, refuse, within
+
+NAME = "RTNeural Keras JSON"
+
+_ACTIVATIONS = {
+    "tanh": Activation("tanh"),
+    "relu": Activation("relu"),
+    "sigmoid": Activation("sigmoid"),
+    "softmax": Activation("softmax"),
+    "elu": Activation("elu", (1.0,)),
+}
+#: Keys that only AIDA-X writes and that change the sound unless they are zero.
+_AIDAX_KEYS = ("in_skip", "in_gain", "out_gain")
+_NOT_YET = ("gru", "conv2d", "batchnorm2d")
+
+
+def recognises(document: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is one of RTNeural's Keras files, going by its keys."""
+    return "layers" in document and ("in_shape" in document or "architecture" not in document)
+
+
+def read(document: Mapping[str, Any]) -> Graph:
+    """Turn RTNeural's JSON of a Keras model into a graph.
+
+    Parameters
+    ----------
+    document : mapping
+        The whole file, parsed.
+
+    Returns
+    -------
+    Graph
+        Starts from zeros (no prewarm).
+
+    Raises
+    ------
+    ModelError
+        The file is broken, shapes disagree, or a layer or an AIDA-X extension is not supported yet.
+    """
+    fields = Fields(document, "")
+    channels = inputs = _size(fields, "in_shape")
+    _refuse_aidax(fields, inputs)
+    nodes: list[Node] = []
+    below = "input"
+    for i, raw in enumerate(fields.items("layers")):
+        with within(f"layer {i}"):
+            layer = Fields(raw, "")
+            kind = layer.text("type")
+            if kind not in _READERS:
+                _refuse_type(kind)
+            added = _READERS[kind](layer, f"layer {i} {kind}", below, channels)
+            nodes += added
+            below = added[-1].output if added else below
+            channels = _size(layer, "shape")
+    if not nodes:
+        raise ModelError("no layer does anything")
+    rate = _sample_rate_hz(fields)
+    metadata = dict(fields.fields("metadata").raw) if fields.has("metadata") else {}
+    return Graph(tuple(nodes), "input", inputs, below, sample_rate_hz=rate, metadata=metadata)
+
+
+def _size(fields: Fields, name: str) -> int:
+    """Channels of a shape: its last entry, or the product of the last two of four."""
+    shape = fields.items(name)
+    sizes = [as_integer(size, fields.place(name)) for size in shape[-2 if len(shape) == 4 else -1 :]]
+    return prod(sizes)
+
+
+def _refuse_type(kind: str) -> NoReturn:
+    if kind in _NOT_YET:
+        raise ModelError(f"type {kind!r} is not supported yet")
+    refuse("field 'type'", f"one of {', '.join(_READERS)}", kind)
+
+
+def _refuse_aidax(fields: Fields, inputs: int) -> None:
+    found = [key for key in _AIDAX_KEYS if fields.has(key)]
+    for key in found:
+        value = fields.raw[key]
+        if value is not False and (value is True or as_number(value, fields.place(key)) != 0):
+            raise ModelError(f"AIDA-X models with {key} are not supported yet")
+    if found and inputs > 1:
+        raise ModelError(f"AIDA-X models with parameters ({inputs} inputs) are not supported yet")
+
+
+def _sample_rate_hz(fields: Fields) -> float | None:
+    """AIDA-X writes a number or a string, at the top or in the metadata; RTNeural nothing."""
+    holders = [fields, *([fields.fields("metadata")] if fields.has("metadata") else [])]
+    for holder in holders:
+        if holder.has("samplerate"):
+            value = holder.value("samplerate")
+            if isinstance(value, str) and value.strip().isdigit() and len(value) < 10:
+                value = int(value)
+            return as_number(value, holder.place("samplerate"))
+    return None
+
+
+def _weights(layer: Fields, *counts: int) -> list[Any]:
+    weights = layer.value("weights")
+    if not isinstance(weights, list) or len(weights) not in counts:
+        refuse(layer.place("weights"), f"a list of {' or '.join(map(str, counts))} arrays", weights)
+    return weights
+
+
+def _with_activation(layer: Fields, name: str, nodes: list[Node]) -> list[Node]:
+    """Append the activation a layer's field asks for, if any."""
+    kind = layer.text("activation", "")
+    if kind in ("", "linear"):
+        return nodes
+    if kind not in _ACTIVATIONS:
+        refuse(layer.place("activation"), f"one of {', '.join(_ACTIVATIONS)}", kind)
+    return [*nodes, Activate(f"{name} {kind}", nodes[-1].output, _ACTIVATIONS[kind])]
+
+
+def _dense(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    outputs = _size(layer, "shape")
+    arrays = _weights(layer, 1, 2)
+    weight = as_array(arrays[0], (channels, outputs), "weights[0]")
+    bias = as_array(arrays[1], (outputs,), "weights[1]") if len(arrays) == 2 else None
+    kernel = np.ascontiguousarray(weight.T)[:, :, None]
+    return _with_activation(layer, name, [Conv1d(name, below, kernel, bias)])
+
+
+def _conv1d(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    outputs = _size(layer, "shape")
+    kernel, dilation = _single(layer, "kernel_size"), _single(layer, "dilation", 1)
+    for key in ("strides", "stride"):
+        if layer.has(key) and _single(layer, key) != 1:
+            raise ModelError(f"{layer.place(key)}: RTNeural's format knows no stride, expected 1")
+    groups = layer.integer("groups", 1)
+    for what, count in (("input", channels), ("output", outputs)):
+        if count % groups:
+            raise ModelError(f"groups {groups} does not divide the {count} {what} channels")
+    arrays = _weights(layer, 1, 2)
+    weight = as_array(arrays[0], (kernel, channels // groups, outputs), "weights[0]")
+    bias = as_array(arrays[1], (outputs,), "weights[1]") if len(arrays) == 2 else None
+    taps = np.ascontiguousarray(weight.transpose(2, 1, 0))
+    return _with_activation(layer, name, [Conv1d(name, below, taps, bias, groups, dilation)])
+
+
+def _single(layer: Fields, name: str, default: int | None = None) -> int:
+    """An integer, or a list of one."""
+    value = layer.raw.get(name, default) if default is not None else layer.value(name)
+    if isinstance(value, list):
+        if len(value) != 1:
+            refuse(layer.place(name), "an integer or a list of one", value)
+        value = value[0]
+    return as_integer(value, layer.place(name))
+
+
+def _lstm(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    hidden = _size(layer, "shape")
+    arrays = _weights(layer, 3)
+    if layer.text("activation", "") not in ("", "tanh"):
+        refuse(layer.place("activation"), "tanh, RTNeural knows no other LSTM", layer.value("activation"))
+    weight_ih = as_array(arrays[0], (channels, 4 * hidden), "weights[0]")
+    weight_hh = as_array(arrays[1], (hidden, 4 * hidden), "weights[1]")
+    bias = as_array(arrays[2], (4 * hidden,), "weights[2]")
+    return [Lstm(name, below, np.ascontiguousarray(weight_ih.T), np.ascontiguousarray(weight_hh.T), bias)]
+
+
+def _activation(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    _expect_channels(layer, channels)
+    kind = layer.text("activation")
+    if kind in ("", "linear"):
+        return []
+    if kind not in _ACTIVATIONS:
+        refuse(layer.place("activation"), f"one of {', '.join(_ACTIVATIONS)}", kind)
+    return [Activate(f"{name} {kind}", below, _ACTIVATIONS[kind])]
+
+
+def _batchnorm(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    _expect_channels(layer, channels)
+    arrays = _weights(layer, 2, 4)
+    read = [as_array(array, (channels,), f"weights[{i}]") for i, array in enumerate(arrays)]
+    gamma, beta = (read[0], read[1]) if len(read) == 4 else (None, None)
+    node = BatchNorm(name, below, read[-2], read[-1], gamma, beta, layer.number("epsilon"))
+    return _with_activation(layer, name, [node])
+
+
+def _prelu(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    _expect_channels(layer, channels)
+    if layer.text("activation", "") not in ("", "linear"):
+        refuse(layer.place("activation"), "none on a prelu", layer.value("activation"))
+    (alpha,) = _weights(layer, 1)
+    rows = as_list(alpha, "weights[0]")
+    if len(rows) != 1:
+        refuse("weights[0]", "a list of one list: one slope per channel, or one for all", rows)
+    slopes = as_list(rows[0], "weights[0][0]")
+    if len(slopes) not in (1, channels):
+        refuse("weights[0][0]", f"a list of 1 or {channels} slopes", slopes)
+    values = as_array(slopes, (len(slopes),), "weights[0][0]")
+    return [Activate(name, below, Activation("prelu", tuple(float(value) for value in values)))]
+
+
+def _expect_channels(layer: Fields, channels: int) -> None:
+    """A layer that keeps the channels has to say so in its shape."""
+    found = _size(layer, "shape")
+    if found != channels:
+        raise ModelError(f"{layer.place('shape')}: expected {channels} channels as before, found {found}")
+
+
+_READERS: dict[str, Callable[[Fields, str, str, int], list[Node]]] = {
+    "dense": _dense,
+    "time-distributed-dense": _dense,
+    "conv1d": _conv1d,
+    "lstm": _lstm,
+    "activation": _activation,
+    "batchnorm": _batchnorm,
+    "prelu": _prelu,
+}

@@ -1,0 +1,51 @@
+"""The models that come with Backline, found by name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from .errors import ModelError
+
+_SUFFIX = ".nam"
+
+
+def shipped() -> dict[str, Path]:
+    """Shipped models: name to file, sorted by name."""
+    folder = Path(str(files("backline.models")))
+    return {path.stem: path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """The model file meant by what a user wrote.
+
+    A file of that name wins over a shipped model.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A path, or the name of a shipped model, with or without its suffix.
+
+    Raises
+    ------
+    ModelError
+        Neither; names what is shipped, and what was perhaps meant.
+    """
+    path = Path(name_or_path)
+    text = os.fspath(name_or_path)
+    if path.is_dir():
+        raise ModelError(f"{text}: is a folder, expected a model file")
+    if path.exists():
+        return path
+    models = shipped()
+    found = models.get(text.removesuffix(_SUFFIX))
+    if found is not None:
+        return found
+    nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    # Closest first; a file beside the one asked for counts like a shipped model's name.
+    meant = difflib.get_close_matches(text, models, n=2) or difflib.get_close_matches(path.name, nearby, n=2)
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+    names = ", ".join(models) or "none"
+    raise ModelError(f"{text}: no such model file, and no shipped model has that name (shipped: {names}){hint}")

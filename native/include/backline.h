@@ -1,0 +1,390 @@
+/* Backline: neural audio programs, run block by block in real time.
+ *
+ * This header is the only contract between the C engine and the world. native/build_ffi.py cuts the
+ * Python declarations out of it, from "begin cdef" to "end cdef".
+ *
+ * VOCABULARY
+ *   frame    one instant of a signal: one value per row.
+ *   row      one channel (of one feature) of a signal, frames contiguous in memory: planar layout.
+ *   rate     frames of a signal per frame of the program's input, a fraction num/den.
+ *   buffer   rows in an engine's arena, all at one rate. A RING remembers lookback_frames of the past;
+ *            a SCRATCH buffer lives for one chunk and shares memory with others whose lives do not meet.
+ *   tensor   a run of rows of one buffer: what ops read and write.
+ *   op       one layer-sized step; the tape is the array of ops in running order.
+ *   blob     all parameters of all ops, float32, one after the other.
+ *   program  a checked tape with its weights packed for one instruction set; immutable.
+ *   engine   the state of one or more streams of a program.
+ *   stream   one independent signal through a program; its bits do not depend on its neighbours.
+ *   knob     a one-row input that holds a value until told otherwise and gets there on a straight ramp.
+ *   chunk    at most BL_CHUNK_FRAMES input frames: the unit every call is cut into.
+ *
+ * UNITS are in the names: _frames, _hz, _ns, _bytes. "Sample" never means frame.
+ *
+ * THREADS. The last word of each function's comment says who may call it:
+ *   [main]   may allocate, lock and wait; never from the audio thread.
+ *   [audio]  no allocation, lock, input/output, log or system call; constant work per frame; cannot
+ *            fail. One thread at a time per object.
+ *   [any]    reads what never changes; any thread, at any time.
+ *
+ * OWNERSHIP. Every *_new has its *_free; free(NULL) is legal. An engine uses its program and a host its
+ * engine until freed: free users first. A new writes its out-pointer only on success.
+ *
+ * STATUS. Zero is success. What could fail is checked in *_new, once: every index, size and product of a
+ * bl_spec is distrusted there, so that [audio] functions need no checks.
+ */
+#ifndef BACKLINE_H
+#define BACKLINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/* begin cdef */
+enum {
+    BL_ABI_VERSION = 1,
+    BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
+    BL_NONE = -1,          /* an op's tensor that is absent */
+    BL_OP_INPUTS = 4,
+    BL_OP_OUTPUTS = 2,
+    BL_OP_ARRAYS = 6
+};
+
+typedef enum bl_status {
+    BL_OK = 0,
+    BL_ERROR_MEMORY,      /* the system gave no memory */
+    BL_ERROR_ISA,         /* this machine or build has not that instruction set */
+    BL_ERROR_INDEX,       /* an index points outside its table */
+    BL_ERROR_SIZE,        /* a size is zero, negative or absurd */
+    BL_ERROR_SHAPE,       /* sizes that have to agree do not */
+    BL_ERROR_ORDER,       /* an op reads what no earlier op has written */
+    BL_ERROR_KIND,        /* an unknown op, activation or buffer kind */
+    BL_ERROR_VALUE,       /* a number that is not finite or out of its range */
+    BL_ERROR_BUSY,        /* a mailbox is full; try again */
+    BL_ERROR_SYSTEM       /* the operating system refused */
+} bl_status;
+
+typedef enum bl_isa {
+    BL_ISA_SCALAR = 0,
+    BL_ISA_SSE2,
+    BL_ISA_AVX2,          /* with FMA */
+    BL_ISA_AVX512,
+    BL_ISA_NEON,
+    BL_ISA_COUNT
+} bl_isa;
+
+/* Frames of a signal at num/den of the input's rate: once the program has read F input frames,
+ * max(0, ceil((F * num - phase) / den)) exist. */
+typedef struct bl_rate {
+    int32_t num;
+    int32_t den;
+    int32_t phase;
+} bl_rate;
+
+typedef enum bl_buffer_kind { BL_BUFFER_SCRATCH = 0, BL_BUFFER_RING } bl_buffer_kind;
+
+typedef struct bl_buffer {
+    int32_t kind;            /* bl_buffer_kind */
+    int32_t rate;            /* index into bl_spec.rates */
+    int32_t rows;
+    int32_t lookback_frames; /* RING: the longest reach into the past of any reader, at this rate */
+    int32_t scratch_row;     /* SCRATCH: first row in the shared scratch area; a row there holds a chunk */
+} bl_buffer;
+
+typedef struct bl_tensor {
+    int32_t buffer;
+    int32_t first_row;
+    int32_t channels;
+    int32_t features; /* rows = channels * features; 1 for plain signals; row = feature * channels + channel */
+} bl_tensor;
+
+/* What an op reads, writes and needs; fields it does not name have to be 0 (BL_NONE for tensors).
+ *
+ * kind         inputs                     outputs       arrays                          fields
+ * CONV1D       x, mix?, residual?, skip?  y, skip-sum?  weight[out][in/groups][kernel]  kernel dilation stride
+ *                                                       bias[out]? mix[out][in/mg]?     groups mix_groups
+ *                                                       activation parameters?          activation
+ *              y = act(bias + conv(x) + mix) + residual;  skip-sum = skip + y
+ * ACTIVATE     x                          y             activation parameters?          activation
+ * ADD          a, b                       y
+ * MULTIPLY     a, b (one row: for all)    y
+ * AFFINE       x                          y             scale[1 or ch] shift[1 or ch]?
+ * CROSSFADE    a, b, t (one row: for all) y             a (1 - t) + b t; exact at t = 0 and 1
+ * LSTM         x                          y             w_ih[4H][in] w_hh[4H][H] bias[4H] h0[H]? c0[H]?
+ *                                                       gates i, f, g, o
+ * KNOB                                    y (one row)   [default, minimum, maximum]     ramp_frames
+ *              the n-th KNOB op of the tape is knob n
+ *
+ * An output may be the very tensor of an elementwise op's input, and skip-sum that of skip; else outputs
+ * share no memory with inputs. Mix groups divide groups. All tensors of an op run at one rate, but a
+ * CONV1D with stride s writes at 1/s of what it reads. */
+typedef enum bl_op_kind {
+    BL_OP_CONV1D = 1,
+    BL_OP_ACTIVATE,
+    BL_OP_ADD,
+    BL_OP_MULTIPLY,
+    BL_OP_AFFINE,
+    BL_OP_CROSSFADE,
+    BL_OP_LSTM,
+    BL_OP_KNOB
+} bl_op_kind;
+
+/* Parameters, in the order of their array, in brackets. */
+typedef enum bl_activation {
+    BL_ACT_IDENTITY = 0,
+    BL_ACT_TANH,
+    BL_ACT_FASTTANH,       /* the rational approximation NAM files call Fasttanh */
+    BL_ACT_SIGMOID,
+    BL_ACT_RELU,
+    BL_ACT_LEAKY_RELU,     /* [slope] */
+    BL_ACT_PRELU,          /* [slope for all] or [slope per channel] */
+    BL_ACT_SILU,
+    BL_ACT_SOFTSIGN,
+    BL_ACT_HARDTANH,       /* [low, high] */
+    BL_ACT_LEAKY_HARDTANH, /* [low, high, slope below, slope above] */
+    BL_ACT_HARDSWISH,
+    BL_ACT_ELU,            /* [alpha] */
+    BL_ACT_SOFTMAX,        /* over the channels of a frame */
+    BL_ACT_COUNT
+} bl_activation;
+
+/* A run of numbers in the blob; count 0 means absent. */
+typedef struct bl_span {
+    int64_t offset;
+    int64_t count;
+} bl_span;
+
+typedef struct bl_op {
+    int32_t kind; /* bl_op_kind */
+    int32_t activation;
+    int32_t inputs[4];
+    int32_t outputs[2];
+    int32_t kernel;
+    int32_t dilation;
+    int32_t stride;
+    int32_t groups;
+    int32_t mix_groups;
+    int32_t ramp_frames;
+    bl_span arrays[6];
+} bl_op;
+
+/* A program as the compiler hands it over. Nothing of it is kept after bl_program_new. */
+typedef struct bl_spec {
+    const bl_rate *rates; /* rates[0] is 1/1 */
+    const bl_buffer *buffers;
+    const bl_tensor *tensors;
+    const bl_op *ops;
+    const float *blob;
+    int64_t blob_count;
+    int32_t rate_count;
+    int32_t buffer_count;
+    int32_t tensor_count;
+    int32_t op_count;
+    int32_t scratch_rows;
+    int32_t input;          /* tensor the audio input is copied to, at rate 1/1 */
+    int32_t output;         /* tensor the audio output is copied from */
+    int32_t prewarm_frames; /* silence that state settles on before the first frame */
+} bl_spec;
+
+/* Why a spec was refused. op is the index of the op at fault, or BL_NONE. */
+typedef struct bl_error {
+    int32_t op;
+    int32_t field_index;
+    int64_t found;
+    int64_t expected;
+    const char *what; /* static text: what was found and expected */
+} bl_error;
+
+typedef struct bl_info {
+    int32_t isa; /* bl_isa */
+    int32_t input_rows;
+    int32_t output_rows;
+    int32_t knob_count;
+    bl_rate output_rate;
+    int64_t program_bytes;
+    int64_t stream_bytes; /* of an engine's arena, per stream, at full chunks */
+} bl_info;
+
+typedef struct bl_program bl_program;
+typedef struct bl_engine bl_engine;
+
+/* The version this library was built with; compare with BL_ABI_VERSION of the header. [any] */
+int32_t bl_abi_version(void);
+
+/* A short English text for a status, e.g. "index outside its table". Never NULL. [any] */
+const char *bl_status_text(bl_status status);
+
+/* The best instruction set of this machine that this build holds. [any] */
+bl_isa bl_isa_best(void);
+
+/* 1 if this build holds the instruction set and this machine runs it, else 0. [any] */
+int32_t bl_isa_available(bl_isa isa);
+
+/* "scalar", "sse2", "avx2", "avx512", "neon". NULL for a number that is none. [any] */
+const char *bl_isa_name(bl_isa isa);
+
+/* Check `spec`, copy it, pack its weights for `isa` and settle its state. On failure `error` (which may
+ * be NULL) says where and why. [main] */
+bl_status bl_program_new(const bl_spec *spec, bl_isa isa, bl_program **program, bl_error *error);
+
+/* [main] */
+void bl_program_free(bl_program *program);
+
+/* [any] */
+bl_info bl_program_info(const bl_program *program);
+
+/* Make an engine of `streams` streams, reset. Blocks given to process are cut into chunks of at most
+ * min(max_frames, BL_CHUNK_FRAMES); process takes any number of frames all the same. [main] */
+bl_status bl_engine_new(const bl_program *program, int32_t streams, int32_t max_frames, bl_engine **engine);
+
+/* [main] */
+void bl_engine_free(bl_engine *engine);
+
+/* Back to the settled state of frame 0, knobs at their defaults. [audio] */
+void bl_engine_reset(bl_engine *engine);
+
+/* Input frames read since the reset. [audio] */
+int64_t bl_engine_position_frames(const bl_engine *engine);
+
+/* Frames that the next process of `frames` input frames will write. [audio] */
+int64_t bl_engine_output_frames(const bl_engine *engine, int64_t frames);
+
+/* Let knob `knob` of every stream ramp to `value`, clamped to its range, from absolute frame `at_frame` on (one
+ * that has passed means: from the next frame on). Before frame 0 has been read, and at_frame is at most 0,
+ * it jumps. A later call replaces one whose frame has not come. `value` that is not finite, or a knob
+ * that is none, changes nothing. [audio] */
+void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_frame);
+
+/* Read `frames` frames of [stream][row][frame] from `in`, write bl_engine_output_frames to `out` in the
+ * same layout. Rows follow each other at `in_stride` and `out_stride` floats. `in` and `out` may be the
+ * same memory if strides and row counts are equal, but must not overlap in any other way. Bits do not
+ * depend on how a signal is cut into calls. [audio] */
+void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, float *out, int64_t out_stride,
+                       int64_t frames);
+
+/* HOST. What the callback of an audio device needs: it takes the device's interleaved block apart, runs
+ * the engine, puts the answer together again, and counts. The block is cut up inside, so its size is free and may
+ * change from call to call. More words:
+ *
+ *   device    whatever calls bl_host_callback: PortAudio, a bl_timer, a test.
+ *   channel   one of the device's, counted from 0; rows are the engine's, [stream][row] counted through.
+ *   take      a recording that the engine hears in place of the device's input.
+ *   capture   what the engine's output rows carried, handed to a thread that may write files.
+ *   command   what bl_host_set leaves in the mailbox; the next callback takes all that are there.
+ *
+ * Values that are not finite become 0 on their way into and out of the engine, and are counted: one such
+ * frame would stay in a recurrent state for ever. */
+enum {
+    BL_HOST_ROWS = 64,          /* most input rows, and output rows, of a host's engine */
+    BL_HOST_CHANNELS = 256,     /* most channels of a device, each way */
+    BL_HOST_COMMANDS = 256,     /* commands the mailbox holds */
+    BL_HOST_BLOCK_FRAMES = 8192 /* largest block of a bl_timer */
+};
+
+/* What the device says of a block; PortAudio's PaStreamCallbackFlags have these values. */
+typedef enum bl_host_flag {
+    BL_HOST_INPUT_UNDERFLOW = 1,  /* silence stands where input should be */
+    BL_HOST_INPUT_OVERFLOW = 2,   /* input before this block was lost */
+    BL_HOST_OUTPUT_UNDERFLOW = 4, /* a gap was heard before this block */
+    BL_HOST_OUTPUT_OVERFLOW = 8,  /* this block will not be heard */
+    BL_HOST_OUTPUT_PRIMING = 16   /* the block fills the device's buffers before it starts; not a fault */
+} bl_host_flag;
+
+/* Maps are copied; the take is borrowed until bl_host_free. */
+typedef struct bl_host_config {
+    double rate_hz;
+    int32_t input_rows;        /* of the engine, all streams together: streams * bl_info.input_rows */
+    int32_t output_rows;       /* streams * bl_info.output_rows */
+    int32_t input_channels;    /* of the device's blocks; 0 if it has no input */
+    int32_t output_channels;   /* of the device's blocks; 0 if it has no output */
+    const int32_t *input_map;  /* [input_rows] the channel that feeds each row, or BL_NONE for silence */
+    const int32_t *output_map; /* [output_channels] the row each channel carries, or BL_NONE for silence */
+    const float *take;         /* [input_rows][take_frames], or NULL to hear the device; then silence */
+    int64_t take_frames;
+    int64_t capture_frames;    /* frames the capture holds; 0 for no capture */
+} bl_host_config;
+
+/* All counts are since bl_host_new. "Samples" below are single values of single rows. */
+typedef struct bl_stats {
+    int64_t callbacks;
+    int64_t frames;
+    int64_t input_underflows; /* xruns: callbacks that carried the flag. A callback may carry several */
+    int64_t input_overflows;
+    int64_t output_underflows;
+    int64_t output_overflows;
+    int64_t output_primings;
+    int64_t xruns;            /* callbacks with any flag but priming */
+    int64_t input_clips;      /* samples at or above 1 - 2^-15, the top code of a 16 bit converter */
+    int64_t output_clips;     /* samples above 1 */
+    int64_t input_not_finite; /* samples replaced by 0 */
+    int64_t output_not_finite;
+    int64_t capture_lost_frames; /* replaced by silence because the capture was full */
+    double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
+    double load_p99;             /* 99 % of callbacks stayed below it; at most 1/32 too high, never too low */
+    double load_worst;
+    float input_peaks[64];       /* [input_rows] largest magnitude since the bl_host_stats before */
+    float output_peaks[64];      /* [output_rows] */
+} bl_stats;
+
+typedef struct bl_host bl_host;
+typedef struct bl_timer bl_timer;
+
+/* PortAudio's, never looked into. */
+struct PaStreamCallbackTimeInfo;
+
+/* Make a host for `engine`, which goes on from where it stands. Until bl_host_free only the host may touch it.
+ * BL_ERROR_SHAPE: the rows are not the engine's, or its program's output_rate is not 1/1. [main] */
+bl_status bl_host_new(bl_engine *engine, const bl_host_config *config, bl_host **host);
+
+/* Close the device first. [main] */
+void bl_host_free(bl_host *host);
+
+/* A PaStreamCallback for blocks of interleaved float32; `user_data` is the bl_host. A NULL `input` is
+ * silence; a NULL `output` is not written. `time_info` is not read. Always returns 0, paContinue. [audio] */
+int bl_host_callback(const void *input, void *output, unsigned long frame_count,
+                     const struct PaStreamCallbackTimeInfo *time_info, unsigned long status_flags,
+                     void *user_data);
+
+/* Leave a bl_engine_set in the mailbox: knob `knob` goes to `value` from frame `at_frame` on, or, when that
+ * has passed, from the first frame of the next callback on. BL_ERROR_BUSY: BL_HOST_COMMANDS wait already,
+ * nothing was left. BL_ERROR_VALUE: `value` is not finite. One thread at a time. [main] */
+bl_status bl_host_set(bl_host *host, int32_t knob, float value, int64_t at_frame);
+
+/* Read the counters and take the peaks: reading sets them to 0. Each number is whole, but a callback may run
+ * between one and the next. Frames counted in `frames` are in the capture, or lost. One thread at a
+ * time. [main] */
+void bl_host_stats(bl_host *host, bl_stats *stats);
+
+/* Move at most `max_frames` frames from the capture to `frames`, [frame][row], and return how many. Frames
+ * come in order from the first callback on; silence stands for those that were lost, so that frame n
+ * stays frame n. One thread at a time, any thread but the audio thread. [main] */
+int64_t bl_host_capture_read(bl_host *host, float *frames, int64_t max_frames);
+
+/* A device without hardware: a thread that calls bl_host_callback with silence every `block_frames` of the
+ * host's rate, at deadlines that do not drift, until bl_timer_free. A block that is not done when the next is due
+ * is an xrun as on a device: the next call carries input overflow and output underflow, and comes a whole
+ * block after. No frame is left out. `priority` is a POSIX SCHED_FIFO priority to ask for, 0 for none. [main] */
+bl_status bl_timer_new(bl_host *host, int32_t block_frames, int32_t priority, bl_timer **timer);
+
+/* Stop the thread and wait for it: at most a block. [main] */
+void bl_timer_free(bl_timer *timer);
+
+/* The SCHED_FIFO priority the thread was given: what was asked for, or 0 where the system refused. [any] */
+int32_t bl_timer_priority(const bl_timer *timer);
+/* end cdef */
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

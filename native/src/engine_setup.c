@@ -1,0 +1,199 @@
+/* [main] Engines: one arena each, laid out once. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MOST_STREAMS 4096
+
+static int64_t round_up_64(int64_t value, int64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+/* Rows a whole number of cache lines apart, and an odd one: rows of one frame then fall into different
+ * cache sets. */
+static int64_t pitch_of(int64_t frames)
+{
+    int64_t lines = round_up_64(frames, BL_ALIGN_FLOATS) / BL_ALIGN_FLOATS;
+    return (lines | 1) * BL_ALIGN_FLOATS;
+}
+
+/* Most frames at `rate` that a chunk of `chunk_frames` makes, in whole vectors. */
+static int64_t frames_at(const bl_program *program, int32_t rate, int32_t chunk_frames)
+{
+    const bl_rate *r = &program->rates[rate];
+    return round_up_64(((int64_t)chunk_frames * r->num + r->den - 1) / r->den, program->kernels->vector_frames);
+}
+
+/* Fill `places` (may be NULL) and return the floats of one stream; the state area begins at *state_offset.
+ * A ring holds the lookback, a chunk and a vector, then a mirror of a chunk and a vector: stores round up
+ * to whole vectors, and what they spill over is older than any reader looks back. */
+static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place *places, int64_t *state_offset)
+{
+    int64_t scratch_frames = 1, at = 0;
+    int32_t vector = program->kernels->vector_frames;
+    for (int32_t b = 0; b < program->buffer_count; b++) {
+        int64_t frames = frames_at(program, program->buffers[b].rate, chunk_frames);
+        scratch_frames = frames > scratch_frames ? frames : scratch_frames;
+    }
+    int64_t scratch_pitch = pitch_of(scratch_frames + vector);
+    int64_t ring_offset = program->scratch_rows * scratch_pitch;
+    for (int32_t b = 0; b < program->buffer_count; b++) {
+        const bl_buffer *buffer = &program->buffers[b];
+        bl_place place = {.offset = buffer->scratch_row * scratch_pitch, .pitch = scratch_pitch};
+        if (buffer->kind == BL_BUFFER_RING) {
+            place.mirror = (int32_t)frames_at(program, buffer->rate, chunk_frames) + vector;
+            place.length = buffer->lookback_frames + place.mirror;
+            place.pitch = pitch_of((int64_t)place.length + place.mirror);
+            place.offset = ring_offset + at;
+            at += buffer->rows * place.pitch;
+        }
+        if (places) {
+            places[b] = place;
+        }
+    }
+    *state_offset = ring_offset + at;
+    return round_up_64(*state_offset + program->state_floats, BL_ALIGN_FLOATS);
+}
+
+int64_t bl_stream_bytes(const bl_program *program)
+{
+    int64_t state_offset;
+    return lay_out(program, BL_CHUNK_FRAMES, NULL, &state_offset) * (int64_t)sizeof(float);
+}
+
+static void set_knobs(bl_engine *engine)
+{
+    for (int32_t i = 0; i < engine->program->step_count; i++) {
+        const bl_step *step = &engine->program->steps[i];
+        if (step->op.kind == BL_OP_KNOB) {
+            bl_knob *knob = &engine->knobs[step->knob];
+            knob->initial = step->weights[0];
+            knob->minimum = step->weights[1];
+            knob->maximum = step->weights[2];
+            knob->ramp_frames = step->op.ramp_frames;
+            bl_knob_reset(knob);
+        }
+    }
+}
+
+/* A chunk frame count of whole vectors, at most BL_CHUNK_FRAMES. */
+static int32_t chunk_of(const bl_program *program, int32_t max_frames)
+{
+    int32_t wanted = max_frames < BL_CHUNK_FRAMES ? max_frames : BL_CHUNK_FRAMES;
+    return bl_round_up(wanted, program->kernels->vector_frames);
+}
+
+static bl_status allocate(bl_engine *engine)
+{
+    const bl_program *program = engine->program;
+    engine->places = calloc((size_t)program->buffer_count, sizeof *engine->places);
+    engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
+    engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
+    engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
+    if (!engine->places || !engine->knobs || !engine->frames_before || !engine->frames_now) {
+        return BL_ERROR_MEMORY;
+    }
+    engine->stream_floats = lay_out(program, engine->chunk_frames, engine->places, &engine->state_offset);
+    size_t bytes = (size_t)(engine->stream_floats * engine->streams + BL_ALIGN_FLOATS) * sizeof(float);
+    engine->memory = aligned_alloc(BL_ALIGN_FLOATS * sizeof(float), bytes);
+    if (!engine->memory) {
+        return BL_ERROR_MEMORY;
+    }
+    memset(engine->memory, 0, bytes);
+    return BL_OK;
+}
+
+bl_status bl_engine_new(const bl_program *program, int32_t streams, int32_t max_frames, bl_engine **engine)
+{
+    if (streams < 1 || streams > MOST_STREAMS || max_frames < 1) {
+        return BL_ERROR_SIZE;
+    }
+    bl_engine *made = calloc(1, sizeof *made);
+    if (!made) {
+        return BL_ERROR_MEMORY;
+    }
+    made->program = program;
+    made->streams = streams;
+    made->chunk_frames = chunk_of(program, max_frames);
+    bl_status status = allocate(made);
+    if (status != BL_OK) {
+        bl_engine_free(made);
+        return status;
+    }
+    set_knobs(made);
+    bl_engine_reset(made);
+    *engine = made;
+    return BL_OK;
+}
+
+void bl_engine_free(bl_engine *engine)
+{
+    if (engine) {
+        free(engine->places);
+        free(engine->knobs);
+        free(engine->frames_before);
+        free(engine->frames_now);
+        free(engine->memory);
+        free(engine);
+    }
+}
+
+/* The state of frame 0 before any prewarm: silence in every ring, an LSTM's own first state. */
+static void set_initial(const bl_program *program, float *settled)
+{
+    for (int32_t i = 0; i < program->step_count; i++) {
+        const bl_op *op = &program->steps[i].op;
+        if (op->kind != BL_OP_LSTM) {
+            continue;
+        }
+        float *c = settled + program->history_floats + program->steps[i].state_offset;
+        float *h = c + program->steps[i].state_floats / 3;
+        memcpy(h, program->blob + op->arrays[3].offset, (size_t)op->arrays[3].count * sizeof *h);
+        memcpy(c, program->blob + op->arrays[4].offset, (size_t)op->arrays[4].count * sizeof *c);
+    }
+}
+
+static bl_status run_silence(bl_engine *engine, int32_t frames)
+{
+    enum { BLOCK = 4096 };
+    bl_info info = bl_program_info(engine->program);
+    size_t out_frames = (size_t)bl_engine_output_frames(engine, BLOCK) + 1;
+    float *in = calloc((size_t)info.input_rows * BLOCK, sizeof *in);
+    float *out = malloc((size_t)info.output_rows * out_frames * sizeof *out);
+    if (in && out) {
+        for (int32_t left = frames; left > 0; left -= BLOCK) {
+            bl_engine_process(engine, in, BLOCK, out, (int64_t)out_frames, left < BLOCK ? left : BLOCK);
+        }
+    }
+    bl_status status = in && out ? BL_OK : BL_ERROR_MEMORY;
+    free(in);
+    free(out);
+    return status;
+}
+
+bl_status bl_program_settle(bl_program *program, int32_t prewarm_frames)
+{
+    int64_t floats = program->history_floats + program->state_floats;
+    program->settled = calloc((size_t)floats + 1, sizeof *program->settled);
+    if (!program->settled) {
+        return BL_ERROR_MEMORY;
+    }
+    program->bytes += floats * (int64_t)sizeof *program->settled;
+    set_initial(program, program->settled);
+    if (prewarm_frames == 0) {
+        return BL_OK;
+    }
+    bl_engine *engine;
+    bl_status status = bl_engine_new(program, 1, BL_CHUNK_FRAMES, &engine);
+    if (status != BL_OK) {
+        return status;
+    }
+    status = run_silence(engine, prewarm_frames);
+    if (status == BL_OK) {
+        bl_engine_export(engine, program->settled);
+    }
+    bl_engine_free(engine);
+    return status;
+}

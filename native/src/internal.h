@@ -1,0 +1,158 @@
+/* What program.c, engine_setup.c, engine.c and the ops share. Not for users. */
+#ifndef BL_INTERNAL_H
+#define BL_INTERNAL_H
+
+#include "backline.h"
+#include "kernels/kernels.h"
+
+#define BL_ALIGN_FLOATS 16 /* one cache line, one AVX-512 vector */
+
+typedef struct bl_moment bl_moment;
+typedef struct bl_step bl_step;
+
+/* Runs one op for one stream over the chunk at hand. [audio] */
+typedef void bl_run(const bl_step *step, const bl_moment *moment);
+
+/* An op made ready to run. */
+struct bl_step {
+    bl_op op;
+    bl_run *run;
+    const float *weights;  /* packed for the ISA: CONV1D, LSTM; else the op's first array */
+    const float *second;   /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; or NULL */
+    int64_t state_offset;  /* floats from a stream's state area */
+    int64_t state_floats;
+    int32_t knob;          /* KNOB: its number */
+};
+
+struct bl_program {
+    const bl_kernels *kernels;
+    bl_rate *rates;
+    bl_buffer *buffers;
+    bl_tensor *tensors;
+    bl_step *steps;
+    float *blob;     /* the spec's, for parameters used as they are */
+    float *packed;
+    float *settled;  /* state after the prewarm: see engine_setup.c; NULL while that is being made */
+    int32_t rate_count;
+    int32_t buffer_count;
+    int32_t tensor_count;
+    int32_t step_count;
+    int32_t scratch_rows;
+    int32_t input;
+    int32_t output;
+    int32_t knob_count;
+    int64_t state_floats;
+    int64_t history_floats; /* rows times lookback of all rings */
+    int64_t bytes;
+    bl_isa isa;
+};
+
+/* Where a buffer lies in a stream's arena. */
+typedef struct bl_place {
+    int64_t offset;  /* floats to row 0 */
+    int64_t pitch;   /* floats from row to row */
+    int32_t length;  /* RING: frames before the mirror begins; SCRATCH: 0 */
+    int32_t mirror;  /* RING: frames of the mirror */
+    int32_t cursor;  /* RING: where this chunk's first frame goes */
+} bl_place;
+
+/* A knob's straight way from one value to another, and the way that waits for its frame. */
+typedef struct bl_knob {
+    float from;
+    float to;
+    int64_t begin_frame;
+    float next;
+    int64_t next_frame; /* meaningful while waiting */
+    int32_t waiting;
+    int32_t ramp_frames;
+    float minimum;
+    float maximum;
+    float initial;
+} bl_knob;
+
+struct bl_engine {
+    const bl_program *program;
+    bl_place *places;
+    bl_knob *knobs;
+    int64_t *frames_before; /* by rate: frames that exist before this chunk */
+    int32_t *frames_now;    /* by rate: frames of this chunk */
+    float *memory;          /* [stream][stream_floats] */
+    int64_t stream_floats;
+    int64_t state_offset;   /* floats from a stream's memory to its state area */
+    int64_t position_frames;
+    int32_t streams;
+    int32_t chunk_frames;
+};
+
+/* One stream's view of the chunk at hand. */
+struct bl_moment {
+    const bl_engine *engine;
+    float *memory;
+};
+
+static inline const bl_tensor *bl_tensor_at(const bl_moment *m, int32_t tensor)
+{
+    return &m->engine->program->tensors[tensor];
+}
+
+static inline int32_t bl_tensor_rate(const bl_moment *m, int32_t tensor)
+{
+    return m->engine->program->buffers[bl_tensor_at(m, tensor)->buffer].rate;
+}
+
+/* Frames of a tensor in this chunk. */
+static inline int32_t bl_tensor_frames(const bl_moment *m, int32_t tensor)
+{
+    return m->engine->frames_now[bl_tensor_rate(m, tensor)];
+}
+
+static inline int32_t bl_tensor_row_count(const bl_tensor *tensor)
+{
+    return tensor->channels * tensor->features;
+}
+
+/* A tensor's rows at this chunk's first frame; NULL rows for BL_NONE. */
+static inline bl_rows bl_tensor_rows(const bl_moment *m, int32_t tensor)
+{
+    if (tensor == BL_NONE) {
+        return (bl_rows){NULL, 0};
+    }
+    const bl_tensor *t = bl_tensor_at(m, tensor);
+    const bl_place *place = &m->engine->places[t->buffer];
+    return (bl_rows){m->memory + place->offset + t->first_row * place->pitch + place->cursor, place->pitch};
+}
+
+/* Frames that exist at `rate` once `input_frames` have been read. */
+static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
+{
+    int64_t scaled = input_frames * rate->num - rate->phase;
+    return scaled <= 0 ? 0 : (scaled + rate->den - 1) / rate->den;
+}
+
+/* The ops. [audio] */
+bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade, bl_run_lstm,
+    bl_run_knob;
+
+/* A knob's value for `frames` frames from `first` on; later, past `end`, forget what is over. [audio] */
+void bl_knob_fill(const bl_knob *knob, int64_t first, float *row, int32_t frames);
+void bl_knob_advance(bl_knob *knob, int64_t end);
+void bl_knob_reset(bl_knob *knob);
+void bl_knob_set(bl_knob *knob, float value, int64_t at_frame, int64_t now);
+
+/* Distrust a spec: sizes, indexes, shapes, order. [main] */
+bl_status bl_check_spec(const bl_spec *spec, bl_error *error);
+
+/* Pack all ops' weights; program->blob and ->steps[].op are set. [main] */
+bl_status bl_pack_steps(bl_program *program);
+
+/* Bytes one stream of an engine with full chunks takes, negative if that is absurd. [main] */
+int64_t bl_stream_bytes(const bl_program *program);
+
+/* Run the prewarm once and keep the state it leaves; also sets program->settled. [main] */
+bl_status bl_program_settle(bl_program *program, int32_t prewarm_frames);
+
+/* Copies a stream's state out of, and a settled state into, an engine. [audio] */
+void bl_engine_export(const bl_engine *engine, float *settled);
+void bl_engine_import(bl_engine *engine, const float *settled);
+
+#endif

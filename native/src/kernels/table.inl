@@ -1,0 +1,30 @@
+/* The body of each ten-line isa_*.c: all algorithms, compiled for the vectors just included. */
+#include "kernels.h"
+
+#define BL_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define BL_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BL_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#include "math.inl"
+
+#include "conv1d.inl"
+#include "elementwise.inl"
+#include "lstm.inl"
+
+extern const bl_kernels BL_KERNELS;
+
+const bl_kernels BL_KERNELS = {
+    .vector_frames = VEC_FRAMES,
+    .tile_rows = CONV_TILE_ROWS,
+    .conv1d = conv1d,
+    .lstm = lstm,
+    .activate = activate,
+    .softmax = softmax,
+    .add = add,
+    .multiply = multiply,
+    .affine = affine,
+    .crossfade = crossfade,
+};

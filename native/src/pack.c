@@ -1,0 +1,146 @@
+/* [main] Weights in the order the kernels of one instruction set walk them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const float *array_at(const bl_program *program, const bl_op *op, int32_t array)
+{
+    return op->arrays[array].count ? program->blob + op->arrays[array].offset : NULL;
+}
+
+static int32_t rows_at(const bl_program *program, int32_t tensor)
+{
+    return tensor == BL_NONE ? 0 : bl_tensor_row_count(&program->tensors[tensor]);
+}
+
+static int64_t conv1d_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t out = rows_at(program, op->outputs[0]);
+    return op->arrays[0].count + op->arrays[2].count + out;
+}
+
+/* bl_conv_job says the order. */
+static void pack_conv1d(const bl_program *program, const bl_op *op, float *to)
+{
+    const float *weight = array_at(program, op, 0), *bias = array_at(program, op, 1), *mix = array_at(program, op, 2);
+    int32_t per_group = rows_at(program, op->outputs[0]) / op->groups;
+    int64_t taps = (int64_t)(rows_at(program, op->inputs[0]) / op->groups) * op->kernel;
+    int32_t mixed = mix ? rows_at(program, op->inputs[1]) / op->mix_groups : 0;
+    int32_t tiles = bl_tile_count(per_group, program->kernels->tile_rows);
+    int64_t row = 0;
+    for (int32_t g = 0; g < op->groups; g++) {
+        for (int32_t t = 0; t < tiles; t++) {
+            int32_t rows = bl_tile_rows(per_group, tiles, t);
+            for (int32_t r = 0; r < rows; r++) {
+                *to++ = bias ? bias[row + r] : 0.0f;
+            }
+            for (int64_t i = 0; i < taps; i++) {
+                for (int32_t r = 0; r < rows; r++) {
+                    *to++ = weight[(row + r) * taps + i];
+                }
+            }
+            for (int32_t i = 0; i < mixed; i++) {
+                for (int32_t r = 0; r < rows; r++) {
+                    *to++ = mix[(row + r) * mixed + i];
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+static int64_t lstm_width(const bl_program *program, const bl_op *op)
+{
+    return bl_round_up(rows_at(program, op->outputs[0]), program->kernels->vector_frames);
+}
+
+static int64_t lstm_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t columns = 1 + rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
+    return columns * 4 * lstm_width(program, op);
+}
+
+/* bl_lstm_job says the order; lanes past the last hidden unit stay zero. */
+static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
+{
+    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1), *bias = array_at(program, op, 2);
+    int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
+    int64_t width = lstm_width(program, op);
+    for (int32_t column = 0; column < 1 + in + hidden; column++) {
+        for (int64_t gate = 0; gate < 4; gate++, to += width) {
+            for (int32_t u = 0; u < hidden; u++) {
+                int64_t row = gate * hidden + u;
+                to[u] = column == 0    ? bias[row]
+                        : column <= in ? w_ih[row * in + column - 1]
+                                       : w_hh[row * hidden + column - 1 - in];
+            }
+        }
+    }
+}
+
+static int64_t packed_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t floats = op->kind == BL_OP_CONV1D ? conv1d_floats(program, op)
+                     : op->kind == BL_OP_LSTM ? lstm_floats(program, op)
+                                              : 0;
+    return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
+}
+
+static void pack_step(bl_program *program, bl_step *step, float *to)
+{
+    static bl_run *const runs[] = {
+        [BL_OP_CONV1D] = bl_run_conv1d,     [BL_OP_ACTIVATE] = bl_run_activate,   [BL_OP_ADD] = bl_run_add,
+        [BL_OP_MULTIPLY] = bl_run_multiply, [BL_OP_AFFINE] = bl_run_affine,       [BL_OP_CROSSFADE] = bl_run_crossfade,
+        [BL_OP_LSTM] = bl_run_lstm,         [BL_OP_KNOB] = bl_run_knob,
+    };
+    const bl_op *op = &step->op;
+    step->run = runs[op->kind];
+    step->weights = array_at(program, op, 0);
+    switch (op->kind) {
+    case BL_OP_CONV1D:
+        pack_conv1d(program, op, to);
+        step->weights = to;
+        step->second = array_at(program, op, 3);
+        break;
+    case BL_OP_ACTIVATE:
+        step->second = array_at(program, op, 3);
+        break;
+    case BL_OP_AFFINE:
+        step->second = array_at(program, op, 1);
+        break;
+    case BL_OP_LSTM:
+        pack_lstm(program, op, to);
+        step->weights = to;
+        step->state_floats = 3 * lstm_width(program, op);
+        break;
+    case BL_OP_KNOB:
+        step->knob = program->knob_count++;
+        break;
+    default:
+        break;
+    }
+    step->state_offset = program->state_floats;
+    program->state_floats += step->state_floats;
+}
+
+bl_status bl_pack_steps(bl_program *program)
+{
+    int64_t floats = BL_ALIGN_FLOATS;
+    for (int32_t i = 0; i < program->step_count; i++) {
+        floats += packed_floats(program, &program->steps[i].op);
+    }
+    size_t bytes = (size_t)floats * sizeof(float);
+    program->packed = aligned_alloc(BL_ALIGN_FLOATS * sizeof(float), bytes);
+    if (!program->packed) {
+        return BL_ERROR_MEMORY;
+    }
+    memset(program->packed, 0, bytes);
+    program->bytes += (int64_t)bytes;
+    float *to = program->packed;
+    for (int32_t i = 0; i < program->step_count; i++) {
+        pack_step(program, &program->steps[i], to);
+        to += packed_floats(program, &program->steps[i].op);
+    }
+    return BL_OK;
+}
