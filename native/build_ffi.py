@@ -7,11 +7,14 @@ import os
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
 NATIVE = Path("native")  # setuptools runs in the project's root and wants relative paths
 FLAGS = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"]
+
+HEADERS = sorted(path.as_posix() for suffix in ("h", "inl") for path in NATIVE.rglob(f"*.{suffix}"))
 
 _SCALAR = ["-fno-tree-vectorize"]
 _AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
@@ -31,11 +34,12 @@ def target_isas() -> dict[str, list[str]]:
     return ISA_FLAGS.get(answer.stdout.split("-")[0], {"scalar": _SCALAR})
 
 
-def kernel_library(isa: str) -> tuple[str, dict[str, list[str]]]:
+def kernel_library(isa: str) -> tuple[str, dict[str, Any]]:
     """Return setuptools' description of one instruction set's static library."""
     description = {
         "sources": [f"native/src/kernels/isa_{isa}.c"],
         "include_dirs": ["native/include"],
+        "obj_deps": {"": HEADERS},
         "cflags": [*FLAGS, *target_isas()[isa]],
     }
     return f"backline_{isa}", description
@@ -61,5 +65,6 @@ ffibuilder.set_source(
     include_dirs=[(NATIVE / "include").as_posix()],
     define_macros=[(f"BL_HAVE_{isa.upper()}", "1") for isa in target_isas()],
     extra_compile_args=FLAGS,
+    depends=HEADERS,
     extra_link_args=["-pthread"],
 )

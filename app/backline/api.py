@@ -14,7 +14,7 @@ from . import library
 from .engine import Model
 from .errors import ModelError
 from .formats import load_graph
-from .graph import MAX_SIZE, Conv1d, Graph
+from .graph import MAX_SIZE, Array, Conv1d, Graph
 
 Path = str | os.PathLike[str]
 
@@ -38,7 +38,8 @@ def load(
         start from zeros), False zeros, a number that many frames of silence.
     layers : sequence of mappings, optional
         Only for a PyTorch ``state_dict`` JSON, and needed there: for each layer ``type`` ("conv1d"),
-        ``prefix``, ``in_channels``, ``out_channels``, ``kernel_size``, ``dilation``, ``stride``, ``groups``, ``bias``.
+        ``prefix``, ``in_channels``, ``out_channels``, ``kernel_size``, ``dilation``, ``stride``,
+        ``groups``, ``bias``.
 
     Raises
     ------
@@ -86,11 +87,16 @@ def conv1d(
     array([[3., 3., 3.]], dtype=float32)
     """
     try:
-        taps = np.ascontiguousarray(weight, np.float32)
-        shift = None if bias is None else np.ascontiguousarray(bias, np.float32)
+        # What overflows float32 becomes infinite here, and the graph refuses that by name.
+        with np.errstate(over="ignore"):
+            taps, shift = _float32(weight), None if bias is None else _float32(bias)
     except (TypeError, ValueError) as error:
         raise ModelError(f"conv1d: weight and bias have to be arrays of numbers: {error}") from None
     if taps.ndim != 3:
         raise ModelError(f"conv1d: weight has shape {taps.shape}, expected [out][in / groups][kernel]")
     node = Conv1d("conv1d", "input", taps, shift, groups=groups, dilation=dilation, stride=stride)
     return Model(Graph((node,), "input", taps.shape[1] * max(groups, 0), "conv1d", name="conv1d"))
+
+
+def _float32(values: ArrayLike) -> Array:
+    return np.ascontiguousarray(values, np.float32)

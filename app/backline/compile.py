@@ -135,7 +135,7 @@ class _Compiler:
         )
 
     def _place_signals(self) -> None:
-        """Give every signal a tensor: a slice is a view of the buffer it is cut from, others get their own."""
+        """Give every signal a tensor: a slice views the buffer it is cut from, others get their own."""
         slices = {node.output: node for node in self.graph.nodes if isinstance(node, Slice)}
         lookback = self._lookbacks(slices)
         for name, signal in self.graph.signals.items():
@@ -167,7 +167,9 @@ class _Compiler:
         return [None if name is None else self.by_name[name] for name in names]
 
     def _op(self, kind: str, node: Node, *arrays: Array | None, **fields: Any) -> Op:
-        return Op(kind, node.output, self._tensors(*node.inputs), self._tensors(node.output), list(arrays), **fields)
+        return Op(
+            kind, node.output, self._tensors(*node.inputs), self._tensors(node.output), list(arrays), **fields
+        )
 
     def _knob(self, knob: Knob) -> Op:
         rate_hz = self.graph.sample_rate_hz or ASSUMED_RATE_HZ

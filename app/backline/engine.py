@@ -301,7 +301,7 @@ class Stream:
             Another number of channels than before, or than the model takes; or a closed stream.
         """
         x = _audio(block)
-        planar = np.ascontiguousarray(x.reshape(len(x), -1).T)
+        planar = np.ascontiguousarray(x.T if x.ndim == 2 else x[None])
         with self._lock:
             if self._closed:
                 raise ValueError("the stream is closed")
@@ -324,7 +324,9 @@ class Stream:
         for name, value in knobs.items():
             knob = self.model.program.knobs[self.model.program.knob_index(name)]
             if not knob.minimum <= value <= knob.maximum:
-                raise ValueError(f"knob {name} goes from {knob.minimum:g} to {knob.maximum:g}, found {value:g}")
+                raise ValueError(
+                    f"knob {name} goes from {knob.minimum:g} to {knob.maximum:g}, found {value:g}"
+                )
         with self._lock:
             if self._engine is None:
                 self._early.update(knobs)
@@ -373,9 +375,7 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
         "bl_buffer[]",
         [(kinds[b.is_ring], b.rate, b.rows, b.lookback_frames, b.scratch_row) for b in tape.buffers],
     )
-    tensors = ffi.new(
-        "bl_tensor[]", [(t.buffer, t.first_row, t.channels, t.features) for t in tape.tensors]
-    )
+    tensors = ffi.new("bl_tensor[]", [(t.buffer, t.first_row, t.channels, t.features) for t in tape.tensors])
     blob: list[Audio] = []
     ops = ffi.new("bl_op[]", max(1, len(tape.ops)))
     for record, op in zip(ops, tape.ops, strict=False):

@@ -48,4 +48,4 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     meant = difflib.get_close_matches(text, models, n=2) or difflib.get_close_matches(path.name, nearby, n=2)
     hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
     names = ", ".join(models) or "none"
-    raise ModelError(f"{text}: no such model file, and no shipped model has that name (shipped: {names}){hint}")
+    raise ModelError(f"{text}: no such file, nor a shipped model of that name (shipped: {names}){hint}")

@@ -1,4 +1,4 @@
-"""The C library: sole importer of ``backline._native``, and the one place that makes an exception of a status."""
+"""The C library: sole importer of ``backline._native``; the one place that makes a status an exception."""
 
 from __future__ import annotations
 

@@ -35,7 +35,15 @@ MAX_GAIN = 1000.0
 
 def simplify(graph: Graph) -> Graph:
     """Apply all passes in the order in which they help each other."""
-    for one in (lower_batch_norm, fold_affine, fuse_mix, fuse_activation, fuse_residual, fuse_skip, drop_unread):
+    for one in (
+        lower_batch_norm,
+        fold_affine,
+        fuse_mix,
+        fuse_activation,
+        fuse_residual,
+        fuse_skip,
+        drop_unread,
+    ):
         graph = one(graph)
     return graph
 

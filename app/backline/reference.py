@@ -266,7 +266,7 @@ def activate(activation: Activation, x: Float64, channels: int) -> Float64:
 
 
 def _softmax(x: Float64, channels: int) -> Float64:
-    by_feature = x.reshape(-1, channels, x.shape[1])
+    by_feature = x.reshape(x.shape[0] // channels, channels, x.shape[1])
     raised = np.exp(by_feature - by_feature.max(axis=1, keepdims=True))
     y: Float64 = raised / raised.sum(axis=1, keepdims=True)
     return y.reshape(x.shape)

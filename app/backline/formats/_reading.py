@@ -46,8 +46,9 @@ def within(where: str) -> Iterator[None]:
 
 
 def refuse(where: str, expected: str, found: object) -> NoReturn:
-    """Raise `ModelError`: at `where` there should be `expected`, but there is `found`."""
-    raise ModelError(f"{where}: expected {expected}, found {describe(found)}")
+    """Raise `ModelError`: at `where` (may be empty) should be `expected`, but there is `found`."""
+    text = f"expected {expected}, found {describe(found)}"
+    raise ModelError(f"{where}: {text}" if where else text)
 
 
 def as_integer(value: object, where: str, minimum: int = 1, maximum: int = MAX_SIZE) -> int:
@@ -120,7 +121,7 @@ class Fields:
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, Mapping):
-            refuse(where or "the file", "an object", value)
+            refuse(where, "an object", value)
         self.raw: Mapping[str, Any] = value
         self.where = where
 

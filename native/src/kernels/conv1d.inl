@@ -181,7 +181,7 @@ static void conv1d(const bl_conv_job *job)
     const float *weights = job->weights;
     int32_t tiles = bl_tile_count(job->out_per_group, CONV_TILE_ROWS);
     int32_t depth = job->in_per_group * job->kernel + job->mix_per_group + 1;
-    int32_t out_per_mix_group = job->mix_groups ? job->groups * job->out_per_group / job->mix_groups : 1;
+    int32_t out_per_mix_group = job->groups * job->out_per_group / job->mix_groups;
     conv_tile tile = {0};
     for (int32_t g = 0; g < job->groups; g++) {
         tile.x = job->x.p + (int64_t)g * job->in_per_group * job->x.pitch;

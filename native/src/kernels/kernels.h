@@ -34,8 +34,8 @@ typedef struct bl_conv_job {
     int32_t groups;
     int32_t in_per_group;
     int32_t out_per_group;
-    int32_t mix_groups;       /* 0: no mix */
-    int32_t mix_per_group;
+    int32_t mix_groups;
+    int32_t mix_per_group;    /* 0: no mix; mix.p then only has to point somewhere */
     int32_t frames;           /* of y */
     int32_t leaky;            /* 1: apply slope below zero before residual and skip */
     float slope;

@@ -57,7 +57,6 @@ void bl_run_conv1d(const bl_step *step, const bl_moment *m)
     int32_t out = bl_tensor_row_count(bl_tensor_at(m, op->outputs[0]));
     bl_conv_job job = {
         .weights = step->weights,
-        .mix = bl_tensor_rows(m, op->inputs[1]),
         .residual = bl_tensor_rows(m, op->inputs[2]),
         .skip = bl_tensor_rows(m, op->inputs[3]),
         .y = bl_tensor_rows(m, op->outputs[0]),
@@ -68,6 +67,7 @@ void bl_run_conv1d(const bl_step *step, const bl_moment *m)
         .groups = op->groups,
         .in_per_group = in / op->groups,
         .out_per_group = out / op->groups,
+        .mix_groups = 1,
         .frames = bl_tensor_frames(m, op->outputs[0]),
         .leaky = is_leaky(op),
         .slope = op->activation == BL_ACT_LEAKY_RELU ? step->second[0] : 0.0f,
@@ -75,11 +75,13 @@ void bl_run_conv1d(const bl_step *step, const bl_moment *m)
     if (job.frames == 0) {
         return;
     }
+    locate(step, m, &job);
+    job.mix = job.x;
     if (op->inputs[1] != BL_NONE) {
+        job.mix = bl_tensor_rows(m, op->inputs[1]);
         job.mix_groups = op->mix_groups;
         job.mix_per_group = bl_tensor_row_count(bl_tensor_at(m, op->inputs[1])) / op->mix_groups;
     }
-    locate(step, m, &job);
     bl_rows residual = job.residual, skip = job.skip;
     int in_registers = job.leaky || op->activation == BL_ACT_IDENTITY;
     if (!in_registers) {

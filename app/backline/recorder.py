@@ -1,0 +1,132 @@
+"""Files written while audio runs: a thread empties the host's capture ring into them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audiofile import AudioWriter
+from .errors import AudioFileError
+
+Array = NDArray[np.float32]
+
+_BLOCK_FRAMES = 8192
+_POLL_SECONDS = 0.02
+
+
+@dataclass
+class Sink:
+    """One file and the part of the session it holds.
+
+    Attributes
+    ----------
+    writer : AudioWriter
+    first_frame : int
+        The session's frame that becomes the file's first.
+    frames : int, optional
+        Length of the file; None for all there is.
+    """
+
+    writer: AudioWriter
+    first_frame: int = 0
+    frames: int | None = None
+
+    @property
+    def missing_frames(self) -> int:
+        """Frames the file has not got yet, out of the length it was to have."""
+        return 0 if self.frames is None else self.frames - self.writer.frames
+
+    def write(self, block: Array, at_frame: int) -> None:
+        """Write what of `block` [frames, rows], whose first frame is frame `at_frame`, belongs here."""
+        start = max(self.first_frame - at_frame, 0)
+        stop = len(block) if self.frames is None else self.first_frame + self.frames - at_frame
+        if start < min(stop, len(block)):
+            self.writer.write(block[start:stop])
+
+
+class Recorder:
+    """A thread between the capture ring, which must not fill up, and files, which may be slow.
+
+    Parameters
+    ----------
+    read : callable
+        Fills a float32 array ``[frames, rows]`` from its start and returns how many frames there were.
+    rows : int
+    sinks : sequence of Sink
+        Owned from here on: finished by `finish`, also when some of them fail.
+
+    Attributes
+    ----------
+    error : AudioFileError or None
+        The first thing that went wrong with a file; the other files go on.
+    """
+
+    def __init__(self, read: Callable[[Array], int], rows: int, sinks: list[Sink]) -> None:
+        self.error: AudioFileError | None = None
+        self._read = read
+        self._block = np.zeros((_BLOCK_FRAMES, rows), np.float32)
+        self._sinks = list(sinks)
+        self._frames = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="backline-recorder", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_POLL_SECONDS):
+            self._drain()
+
+    def _drain(self) -> None:
+        while count := self._read(self._block):
+            self._give(self._block[:count])
+
+    def _give(self, block: Array) -> None:
+        for sink in list(self._sinks):
+            try:
+                sink.write(block, self._frames)
+            except AudioFileError as error:
+                self._drop(sink, error)
+        self._frames += len(block)
+
+    def _drop(self, sink: Sink, error: AudioFileError) -> None:
+        self.error = self.error or error
+        sink.writer.abort()
+        self._sinks.remove(sink)
+
+    def abort(self) -> None:
+        """End without leaving any file."""
+        self._stop.set()
+        self._thread.join()
+        for sink in self._sinks:
+            sink.writer.abort()
+
+    def finish(self, total_frames: int) -> None:
+        """Write what is left and give the files their names. The audio thread has to be still by now.
+
+        Parameters
+        ----------
+        total_frames : int
+            Frames the session had. Those at its end that found the ring full become silence here, so that
+            a file is as long as what was heard.
+
+        Raises
+        ------
+        AudioFileError
+            The first error of any file, once all others are complete.
+        """
+        self._stop.set()
+        self._thread.join()
+        self._drain()
+        while self._frames < total_frames:
+            self._block[:] = 0.0
+            self._give(self._block[: min(len(self._block), total_frames - self._frames)])
+        for sink in list(self._sinks):
+            try:
+                sink.writer.close()
+            except AudioFileError as error:
+                self._drop(sink, error)
+        if self.error is not None:
+            raise self.error
