@@ -101,7 +101,7 @@ typedef struct bl_tensor {
     int32_t buffer;
     int32_t first_row;
     int32_t channels;
-    int32_t features; /* rows = channels * features; 1 for plain signals; row = feature * channels + channel */
+    int32_t features; /* 1 for plain signals; row = feature * channels + channel */
 } bl_tensor;
 
 /* What an op reads, writes and needs; fields it does not name have to be 0 (BL_NONE for tensors).

@@ -114,16 +114,14 @@ void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, fl
     bl_fpu_restore(fpu);
 }
 
-int64_t bl_engine_position_frames(const bl_engine *engine)
-{
-    return engine->position_frames;
-}
+int64_t bl_engine_position_frames(const bl_engine *engine) { return engine->position_frames; }
 
 int64_t bl_engine_output_frames(const bl_engine *engine, int64_t frames)
 {
     const bl_program *program = engine->program;
     const bl_rate *rate = &program->rates[program->buffers[program->tensors[program->output].buffer].rate];
-    return bl_rate_frames(rate, engine->position_frames + frames) - bl_rate_frames(rate, engine->position_frames);
+    return bl_rate_frames(rate, engine->position_frames + frames)
+           - bl_rate_frames(rate, engine->position_frames);
 }
 
 void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_frame)
@@ -167,7 +165,8 @@ void bl_engine_import(bl_engine *engine, const float *settled)
                 continue;
             }
             size_t bytes = (size_t)buffer->lookback_frames * sizeof *from;
-            size_t low = (size_t)(buffer->lookback_frames < place->mirror ? buffer->lookback_frames : place->mirror);
+            size_t low =
+                (size_t)(buffer->lookback_frames < place->mirror ? buffer->lookback_frames : place->mirror);
             float *row = memory + place->offset;
             for (int32_t r = 0; r < buffer->rows; r++, row += place->pitch, from += buffer->lookback_frames) {
                 memcpy(row, from, bytes);

@@ -6,10 +6,7 @@
 
 #define MOST_STREAMS 4096
 
-static int64_t round_up_64(int64_t value, int64_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
+static int64_t round_up_64(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 /* Rows a whole number of cache lines apart, and an odd one: rows of one frame then fall into different
  * cache sets. */
@@ -23,13 +20,15 @@ static int64_t pitch_of(int64_t frames)
 static int64_t frames_at(const bl_program *program, int32_t rate, int32_t chunk_frames)
 {
     const bl_rate *r = &program->rates[rate];
-    return round_up_64(((int64_t)chunk_frames * r->num + r->den - 1) / r->den, program->kernels->vector_frames);
+    return round_up_64(((int64_t)chunk_frames * r->num + r->den - 1) / r->den,
+                       program->kernels->vector_frames);
 }
 
 /* Fill `places` (may be NULL) and return the floats of one stream; the state area begins at *state_offset.
  * A ring holds the lookback, a chunk and a vector, then a mirror of a chunk and a vector: stores round up
  * to whole vectors, and what they spill over is older than any reader looks back. */
-static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place *places, int64_t *state_offset)
+static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place *places,
+                       int64_t *state_offset)
 {
     int64_t scratch_frames = 1, at = 0;
     int32_t vector = program->kernels->vector_frames;

@@ -17,11 +17,11 @@ typedef void bl_run(const bl_step *step, const bl_moment *moment);
 struct bl_step {
     bl_op op;
     bl_run *run;
-    const float *weights;  /* packed for the ISA: CONV1D, LSTM; else the op's first array */
-    const float *second;   /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; or NULL */
-    int64_t state_offset;  /* floats from a stream's state area */
+    const float *weights; /* packed for the ISA: CONV1D, LSTM; else the op's first array */
+    const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; or NULL */
+    int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
-    int32_t knob;          /* KNOB: its number */
+    int32_t knob; /* KNOB: its number */
 };
 
 struct bl_program {
@@ -30,9 +30,9 @@ struct bl_program {
     bl_buffer *buffers;
     bl_tensor *tensors;
     bl_step *steps;
-    float *blob;     /* the spec's, for parameters used as they are */
+    float *blob; /* the spec's, for parameters used as they are */
     float *packed;
-    float *settled;  /* state after the prewarm: see engine_setup.c; NULL while that is being made */
+    float *settled; /* state after the prewarm: see engine_setup.c; NULL while that is being made */
     int32_t rate_count;
     int32_t buffer_count;
     int32_t tensor_count;
@@ -49,11 +49,11 @@ struct bl_program {
 
 /* Where a buffer lies in a stream's arena. */
 typedef struct bl_place {
-    int64_t offset;  /* floats to row 0 */
-    int64_t pitch;   /* floats from row to row */
-    int32_t length;  /* RING: frames before the mirror begins; SCRATCH: 0 */
-    int32_t mirror;  /* RING: frames of the mirror */
-    int32_t cursor;  /* RING: where this chunk's first frame goes */
+    int64_t offset; /* floats to row 0 */
+    int64_t pitch;  /* floats from row to row */
+    int32_t length; /* RING: frames before the mirror begins; SCRATCH: 0 */
+    int32_t mirror; /* RING: frames of the mirror */
+    int32_t cursor; /* RING: where this chunk's first frame goes */
 } bl_place;
 
 /* A knob's straight way from one value to another, and the way that waits for its frame. */
@@ -78,7 +78,7 @@ struct bl_engine {
     int32_t *frames_now;    /* by rate: frames of this chunk */
     float *memory;          /* [stream][stream_floats] */
     int64_t stream_floats;
-    int64_t state_offset;   /* floats from a stream's memory to its state area */
+    int64_t state_offset; /* floats from a stream's memory to its state area */
     int64_t position_frames;
     int32_t streams;
     int32_t chunk_frames;
@@ -130,8 +130,8 @@ static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
 }
 
 /* The ops. [audio] */
-bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade, bl_run_lstm,
-    bl_run_knob;
+bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade,
+    bl_run_lstm, bl_run_knob;
 
 /* A knob's value for `frames` frames from `first` on; later, past `end`, forget what is over. [audio] */
 void bl_knob_fill(const bl_knob *knob, int64_t first, float *row, int32_t frames);

@@ -23,7 +23,8 @@ static int64_t conv1d_floats(const bl_program *program, const bl_op *op)
 /* bl_conv_job says the order. */
 static void pack_conv1d(const bl_program *program, const bl_op *op, float *to)
 {
-    const float *weight = array_at(program, op, 0), *bias = array_at(program, op, 1), *mix = array_at(program, op, 2);
+    const float *weight = array_at(program, op, 0), *bias = array_at(program, op, 1),
+                *mix = array_at(program, op, 2);
     int32_t per_group = rows_at(program, op->outputs[0]) / op->groups;
     int64_t taps = (int64_t)(rows_at(program, op->inputs[0]) / op->groups) * op->kernel;
     int32_t mixed = mix ? rows_at(program, op->inputs[1]) / op->mix_groups : 0;
@@ -64,7 +65,8 @@ static int64_t lstm_floats(const bl_program *program, const bl_op *op)
 /* bl_lstm_job says the order; lanes past the last hidden unit stay zero. */
 static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
 {
-    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1), *bias = array_at(program, op, 2);
+    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
+                *bias = array_at(program, op, 2);
     int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
     int64_t width = lstm_width(program, op);
     for (int32_t column = 0; column < 1 + in + hidden; column++) {
@@ -90,9 +92,10 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
 static void pack_step(bl_program *program, bl_step *step, float *to)
 {
     static bl_run *const runs[] = {
-        [BL_OP_CONV1D] = bl_run_conv1d,     [BL_OP_ACTIVATE] = bl_run_activate,   [BL_OP_ADD] = bl_run_add,
-        [BL_OP_MULTIPLY] = bl_run_multiply, [BL_OP_AFFINE] = bl_run_affine,       [BL_OP_CROSSFADE] = bl_run_crossfade,
-        [BL_OP_LSTM] = bl_run_lstm,         [BL_OP_KNOB] = bl_run_knob,
+        [BL_OP_CONV1D] = bl_run_conv1d, [BL_OP_ACTIVATE] = bl_run_activate,
+        [BL_OP_ADD] = bl_run_add,       [BL_OP_MULTIPLY] = bl_run_multiply,
+        [BL_OP_AFFINE] = bl_run_affine, [BL_OP_CROSSFADE] = bl_run_crossfade,
+        [BL_OP_LSTM] = bl_run_lstm,     [BL_OP_KNOB] = bl_run_knob,
     };
     const bl_op *op = &step->op;
     step->run = runs[op->kind];
@@ -103,22 +106,15 @@ static void pack_step(bl_program *program, bl_step *step, float *to)
         step->weights = to;
         step->second = array_at(program, op, 3);
         break;
-    case BL_OP_ACTIVATE:
-        step->second = array_at(program, op, 3);
-        break;
-    case BL_OP_AFFINE:
-        step->second = array_at(program, op, 1);
-        break;
+    case BL_OP_ACTIVATE: step->second = array_at(program, op, 3); break;
+    case BL_OP_AFFINE: step->second = array_at(program, op, 1); break;
     case BL_OP_LSTM:
         pack_lstm(program, op, to);
         step->weights = to;
         step->state_floats = 3 * lstm_width(program, op);
         break;
-    case BL_OP_KNOB:
-        step->knob = program->knob_count++;
-        break;
-    default:
-        break;
+    case BL_OP_KNOB: step->knob = program->knob_count++; break;
+    default: break;
     }
     step->state_offset = program->state_floats;
     program->state_floats += step->state_floats;

@@ -46,7 +46,8 @@ static bl_status copy_spec(bl_program *program, const bl_spec *spec)
 static bl_status too_large(bl_error *error, int64_t found)
 {
     if (error) {
-        *error = (bl_error){.op = BL_NONE, .found = found, .expected = MOST_STREAM_BYTES, .what = "bytes of a stream"};
+        *error = (bl_error){
+            .op = BL_NONE, .found = found, .expected = MOST_STREAM_BYTES, .what = "bytes of a stream"};
     }
     return BL_ERROR_SIZE;
 }

@@ -1,10 +1,7 @@
 /* [any] Texts and numbers that never change. */
 #include "backline.h"
 
-int32_t bl_abi_version(void)
-{
-    return BL_ABI_VERSION;
-}
+int32_t bl_abi_version(void) { return BL_ABI_VERSION; }
 
 const char *bl_status_text(bl_status status)
 {

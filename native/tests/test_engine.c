@@ -12,24 +12,15 @@
 
 static int64_t allowed = -1; /* allocations until one fails; negative: all succeed */
 
-static int refuse(void)
-{
-    return allowed == 0 || (allowed > 0 && --allowed == 0);
-}
+static int refuse(void) { return allowed == 0 || (allowed > 0 && --allowed == 0); }
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 
-void *__wrap_malloc(size_t size)
-{
-    return refuse() ? NULL : __real_malloc(size);
-}
+void *__wrap_malloc(size_t size) { return refuse() ? NULL : __real_malloc(size); }
 
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return refuse() ? NULL : __real_calloc(count, size);
-}
+void *__wrap_calloc(size_t count, size_t size) { return refuse() ? NULL : __real_calloc(count, size); }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
@@ -54,10 +45,7 @@ static uint32_t next_random(void)
     return seed;
 }
 
-static float random_float(void)
-{
-    return (float)(int32_t)next_random() / 2147483648.0f;
-}
+static float random_float(void) { return (float)(int32_t)next_random() / 2147483648.0f; }
 
 /* One program with every op, a stride, a view, sums in place and a knob:
  *
@@ -98,7 +86,8 @@ static void fill_convolutions(tables *t, int64_t *at)
 {
     bl_op *grouped = &t->ops[2], *skipping = &t->ops[3], *strided = &t->ops[8];
     *grouped = op_of(BL_OP_CONV1D, 2, 0, 2, BL_NONE, 3, BL_NONE);
-    grouped->kernel = 3, grouped->dilation = 5, grouped->stride = 1, grouped->groups = 2, grouped->mix_groups = 1;
+    grouped->kernel = 3, grouped->dilation = 5, grouped->stride = 1, grouped->groups = 2,
+    grouped->mix_groups = 1;
     grouped->activation = BL_ACT_TANH;
     grouped->arrays[0] = span_of(at, 4 * 2 * 3);
     grouped->arrays[1] = span_of(at, 4);
@@ -160,7 +149,8 @@ static void make_tables(tables *t)
     }
     t->tensors[10] = (bl_tensor){7, 1, 2, 1};
     fill_ops(t);
-    t->spec = (bl_spec){.blob_count = BLOB, .rate_count = RATES, .buffer_count = BUFFERS, .tensor_count = TENSORS};
+    t->spec =
+        (bl_spec){.blob_count = BLOB, .rate_count = RATES, .buffer_count = BUFFERS, .tensor_count = TENSORS};
     t->spec.op_count = OPS, t->spec.scratch_rows = scratch, t->spec.input = 0, t->spec.output = 9;
     t->spec.prewarm_frames = 300;
     point_at_tables(t);
@@ -203,17 +193,18 @@ static void test_blocks(bl_isa isa)
 /* Replace a random word of a random table by a number that hurts. */
 static void lie(tables *t)
 {
-    static const int32_t bad[] = {-1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 64, 1000, 1 << 20, 1 << 24, 1 << 30, INT32_MAX,
-                                  INT32_MIN, -2};
+    static const int32_t bad[] = {-1, 0,  1,  2,    3,       4,       5,       7,         8,         9,
+                                  10, 11, 64, 1000, 1 << 20, 1 << 24, 1 << 30, INT32_MAX, INT32_MIN, -2};
     static const size_t at[] = {offsetof(tables, rates), offsetof(tables, buffers), offsetof(tables, tensors),
-                                offsetof(tables, ops), offsetof(tables, spec) + offsetof(bl_spec, blob_count)};
+                                offsetof(tables, ops),
+                                offsetof(tables, spec) + offsetof(bl_spec, blob_count)};
     static const size_t size[] = {sizeof t->rates, sizeof t->buffers, sizeof t->tensors, sizeof t->ops,
                                   sizeof t->spec - offsetof(bl_spec, blob_count)};
     uint32_t table = next_random() % 5;
     size_t word = next_random() % (size[table] / sizeof(int32_t));
     int32_t value = bad[next_random() % (sizeof bad / sizeof bad[0])];
     int32_t *found = (int32_t *)((char *)t + at[table]) + word;
-    *found = next_random() % 2 ? value : *found + (int32_t)(next_random() % 3) - 1;
+    *found = next_random() % 2 ? value : (int32_t)((uint32_t)*found + next_random() % 3 - 1);
 }
 
 static void keep_counts_honest(tables *t)
@@ -249,7 +240,9 @@ static void test_lies(int count)
         }
         bl_info info = bl_program_info(program);
         if (info.stream_bytes < (1 << 26) && info.output_rows < 64 && info.input_rows < 64
-            && bl_engine_new(program, 1 + (int32_t)(next_random() % 3), 1 + (int32_t)(next_random() % 200), &engine) == BL_OK) {
+            && bl_engine_new(program, 1 + (int32_t)(next_random() % 3), 1 + (int32_t)(next_random() % 200),
+                             &engine)
+                   == BL_OK) {
             accepted++;
             bl_engine_set(engine, (int32_t)(next_random() % 3) - 1, random_float(), 50);
             for (int block = 0; block < 5; block++) {

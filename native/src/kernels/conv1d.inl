@@ -38,8 +38,9 @@ BL_INLINE void conv_taps(vec *sum, const float *w, const float *x, int32_t taps,
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
             int32_t at = first + v * VEC_FRAMES;
-            frames[v] = strided ? conv_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
-                                : vec_load(x + at);
+            frames[v] = strided
+                            ? conv_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
+                            : vec_load(x + at);
         }
         BL_UNROLL
         for (int r = 0; r < rows; r++) {
@@ -94,8 +95,8 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, int row
     const float *x = tile->x - (int64_t)(job->kernel - 1) * job->dilation;
     for (int32_t i = 0; i < job->in_per_group; i++, x += job->x.pitch) {
         conv_taps(sum, w, x + job->wrap, wrapped, job, rows, vectors, strided, first);
-        conv_taps(sum, w + wrapped * rows, x + (int64_t)wrapped * job->dilation, job->kernel - wrapped, job, rows,
-                  vectors, strided, first);
+        conv_taps(sum, w + wrapped * rows, x + (int64_t)wrapped * job->dilation, job->kernel - wrapped, job,
+                  rows, vectors, strided, first);
         w += (int64_t)job->kernel * rows;
     }
     const float *mix = tile->mix + first;
@@ -137,8 +138,7 @@ BL_INLINE void conv_rows(const bl_conv_job *job, const conv_tile *tile, int rows
     }
 }
 
-#define CONV_VECTORS(rows)                                                                                   \
-    (CONV_ACCUMULATORS / (rows) >= 8 ? 8 : CONV_ACCUMULATORS / (rows) >= 4 ? 4 : 2)
+#define CONV_VECTORS(rows) (CONV_ACCUMULATORS / (rows) >= 8 ? 8 : CONV_ACCUMULATORS / (rows) >= 4 ? 4 : 2)
 
 /* One function per tile height, so that the accumulators are registers. */
 #define CONV_TILE(rows)                                                                                      \

@@ -35,9 +35,9 @@ typedef struct bl_conv_job {
     int32_t in_per_group;
     int32_t out_per_group;
     int32_t mix_groups;
-    int32_t mix_per_group;    /* 0: no mix; mix.p then only has to point somewhere */
-    int32_t frames;           /* of y */
-    int32_t leaky;            /* 1: apply slope below zero before residual and skip */
+    int32_t mix_per_group; /* 0: no mix; mix.p then only has to point somewhere */
+    int32_t frames;        /* of y */
+    int32_t leaky;         /* 1: apply slope below zero before residual and skip */
     float slope;
 } bl_conv_job;
 
@@ -74,19 +74,13 @@ typedef struct bl_kernels {
 const bl_kernels *bl_kernels_for(bl_isa isa);
 
 /* How `rows` output rows are cut into tiles of at most `most`, as evenly as may be. */
-static inline int32_t bl_tile_count(int32_t rows, int32_t most)
-{
-    return (rows + most - 1) / most;
-}
+static inline int32_t bl_tile_count(int32_t rows, int32_t most) { return (rows + most - 1) / most; }
 
 static inline int32_t bl_tile_rows(int32_t rows, int32_t tiles, int32_t index)
 {
     return rows / tiles + (index < rows % tiles);
 }
 
-static inline int32_t bl_round_up(int32_t value, int32_t unit)
-{
-    return (value + unit - 1) / unit * unit;
-}
+static inline int32_t bl_round_up(int32_t value, int32_t unit) { return (value + unit - 1) / unit * unit; }
 
 #endif

@@ -26,7 +26,8 @@ static void lstm_frame(const bl_lstm_job *job, int32_t t)
         }
         lstm_gather(gates, w + step, step, job->x.p + t, job->x.pitch, job->inputs, width);
         lstm_gather(gates, w + step * (1 + job->inputs), step, job->h, 1, job->hidden, width);
-        vec c = vec_fma(vec_sigmoid(gates[1]), vec_load(job->c + u), vec_sigmoid(gates[0]) * vec_tanh(gates[2]));
+        vec c =
+            vec_fma(vec_sigmoid(gates[1]), vec_load(job->c + u), vec_sigmoid(gates[0]) * vec_tanh(gates[2]));
         vec_store(job->c + u, c);
         vec_store(job->next + u, vec_sigmoid(gates[3]) * vec_tanh(c));
     }

@@ -60,7 +60,7 @@ BL_INLINE vec vec_fasttanh(vec x)
     vec square = x * x;
     vec top = 2.45550750702956f + 2.45550750702956f * size
               + (0.893229853513558f + 0.821226666969744f * size) * square;
-    vec bottom = 2.44506634652299f
-                 + (2.44506634652299f + square) * vec_abs(x + 0.814642734961073f * x * size);
+    vec bottom =
+        2.44506634652299f + (2.44506634652299f + square) * vec_abs(x + 0.814642734961073f * x * size);
     return x * top / bottom;
 }

@@ -19,11 +19,9 @@ extern const bl_kernels bl_kernels_neon;
 const bl_kernels *bl_kernels_for(bl_isa isa)
 {
     switch (isa) {
-    case BL_ISA_SCALAR:
-        return &bl_kernels_scalar;
+    case BL_ISA_SCALAR: return &bl_kernels_scalar;
 #ifdef BL_HAVE_SSE2
-    case BL_ISA_SSE2:
-        return __builtin_cpu_supports("sse2") ? &bl_kernels_sse2 : NULL;
+    case BL_ISA_SSE2: return __builtin_cpu_supports("sse2") ? &bl_kernels_sse2 : NULL;
 #endif
 #ifdef BL_HAVE_AVX2
     case BL_ISA_AVX2:
@@ -37,18 +35,13 @@ const bl_kernels *bl_kernels_for(bl_isa isa)
                    : NULL;
 #endif
 #ifdef BL_HAVE_NEON
-    case BL_ISA_NEON: /* part of every AArch64 machine */
-        return &bl_kernels_neon;
+    case BL_ISA_NEON: /* part of every AArch64 machine */ return &bl_kernels_neon;
 #endif
-    default:
-        return NULL;
+    default: return NULL;
     }
 }
 
-int32_t bl_isa_available(bl_isa isa)
-{
-    return bl_kernels_for(isa) != NULL;
-}
+int32_t bl_isa_available(bl_isa isa) { return bl_kernels_for(isa) != NULL; }
 
 bl_isa bl_isa_best(void)
 {

@@ -27,7 +27,8 @@ static void locate(const bl_step *step, const bl_moment *m, bl_conv_job *job)
 }
 
 /* What the kernel did not do in its registers, row by row over what it left in the cache. */
-static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *job, bl_rows residual, bl_rows skip)
+static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *job, bl_rows residual,
+                   bl_rows skip)
 {
     const bl_kernels *kernels = m->engine->program->kernels;
     bl_activation kind = (bl_activation)step->op.activation;
