@@ -139,8 +139,11 @@ class AudioReader:
             raise AudioFileError(f"{self.path}: is a folder, expected an audio file")
         if not stat.S_ISREG(found.st_mode):
             raise AudioFileError(f"{self.path}: is not a regular file")
-        if not os.access(self.path, os.R_OK):
-            raise AudioFileError(f"{self.path}: cannot be read: Permission denied")
+        try:
+            # libsndfile would say no more than "System error".
+            os.close(os.open(self.path, os.O_RDONLY))
+        except OSError as error:
+            raise AudioFileError(f"{self.path}: cannot be read: {_reason(error)}") from error
         if found.st_size == 0:
             raise AudioFileError(f"{self.path}: is empty (0 bytes), expected an audio file")
 

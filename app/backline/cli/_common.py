@@ -1,0 +1,194 @@
+"""What all commands share: how errors, interrupts and progress reach the user.
+
+This is the one place that turns an exception into a sentence and an exit status: 0 done, 1 failed, 2 wrong
+usage (Typer's own), 130 Ctrl-C, 128 + number for other signals. Nobody sees a traceback, unless the
+variable BACKLINE_TRACEBACK is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from ..errors import BacklineError, ModelError
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model.")
+]
+QualityOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="0 to 1: which size of a model that comes in several.")
+]
+LayersOption = Annotated[
+    Path | None,
+    typer.Option(help="JSON file with the layers of a PyTorch state_dict, which itself holds only weights."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end; caught like Ctrl-C, so that everything cleans up after itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def read_layers(path: Path | None) -> Any:
+    """The layers of a state_dict, from a JSON file; None for None."""
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: is not JSON: {error}") from error
+
+
+def fail(message: str) -> None:
+    """Print one error to stderr."""
+    print(f"backline: error: {message}", file=sys.stderr)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command end in an exit status and at most one sentence, whatever happens inside."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except BacklineError as error:
+            _end(error, str(error), 1)
+        except KeyboardInterrupt as error:
+            number = error.number if isinstance(error, Interrupted) else int(signal.SIGINT)
+            _end(error, None, 128 + number)
+        except BrokenPipeError:
+            raise  # the reader has gone: Typer leaves quietly
+        except MemoryError as error:
+            _end(error, "not enough memory", 1)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in ("typer", "click"):
+                raise
+            _end(error, f"unexpected {type(error).__name__}: {error} (please report it)", 1)
+
+    return run
+
+
+def _end(error: BaseException, message: str | None, status: int) -> NoReturn:
+    if os.environ.get("BACKLINE_TRACEBACK"):
+        raise error
+    if message is not None:
+        fail(message)
+    raise typer.Exit(status) from error
+
+
+@contextlib.contextmanager
+def signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process like Ctrl-C does: through every ``finally`` on the way out.
+
+    The first signal raises `Interrupted`; a second, while cleaning up, is ignored; from the third on the
+    system's own action is back.
+    """
+    count = 0
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            raise Interrupted(number)
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    try:
+        before = {
+            number: signal.signal(number, on_signal)
+            for number in _SIGNALS
+            # A signal that is ignored from outside, as under nohup, stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+    except ValueError:  # not in the main thread, as in somebody's test: leave the signals alone
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(app: typer.Typer, arguments: list[str] | None) -> int:
+    """Run the app and return its exit status."""
+    try:
+        with signals_as_interrupts():
+            app(args=arguments, prog_name="backline")
+    except SystemExit as ending:
+        status = ending.code
+    except KeyboardInterrupt as error:  # between two commands' guards
+        status = 128 + (error.number if isinstance(error, Interrupted) else int(signal.SIGINT))
+    else:
+        status = 0
+    _flush()
+    return status if isinstance(status, int) else int(status is not None)
+
+
+def _flush() -> None:
+    """Flush now, so that a reader that has gone does not show up as a complaint while Python ends."""
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[Path, int, int], None] | None]:
+    """Show a bar on stderr while files are rendered, and nothing where stderr is no terminal.
+
+    Yields
+    ------
+    callable or None
+        To be called with the file, frames done and frames in all.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        # rich would send what is printed meanwhile to the bar's console: right only if both are the terminal.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bar:
+        tasks: dict[Path, Any] = {}
+
+        def advance(path: Path, done: int, total: int) -> None:
+            if path not in tasks:
+                tasks[path] = bar.add_task(path.name, total=total)
+            bar.update(tasks[path], completed=done, visible=done < total)
+
+        yield advance

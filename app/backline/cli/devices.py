@@ -1,0 +1,60 @@
+"""``backline devices``"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..host import Device
+
+
+def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the audio devices, as `backline live` names them.
+
+    The clock at the end needs no sound card: it runs the model in real time, and nothing is heard.
+    """
+    from .. import host
+
+    found = host.devices()
+    if as_json:
+        print(json.dumps([asdict(device) for device in found], indent=2))
+    else:
+        print_table(found)
+
+
+def print_table(found: Sequence[Device]) -> None:
+    """Print devices for people."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "Name", "Host API", "In", "Out", "Rate", "Latency in", "Latency out"):
+        is_text = heading in ("Name", "Host API")
+        table.add_column(heading, overflow="fold", justify="left" if is_text else "right")
+    for device in found:
+        # Text and not str: a device's name may hold brackets, which rich would take for styles.
+        table.add_row(*(Text(cell) for cell in row(device)))
+    Console().print(table)
+    if len(found) == 1:
+        print("no audio device was found; only the clock is there")
+
+
+def row(device: Device) -> list[str]:
+    """A device's line in the table; ``<`` marks the default input, ``>`` the default output."""
+    latencies = (device.input_latency_ms, device.output_latency_ms)
+    default = "<" * device.default_input + ">" * device.default_output
+    return [
+        f"{default} {'' if device.index is None else device.index}".strip(),
+        device.name,
+        device.host_api,
+        str(device.input_channels),
+        str(device.output_channels),
+        f"{device.default_rate_hz:g} Hz",
+        *(f"{x[0]:.1f} to {x[1]:.1f} ms" if x else "" for x in latencies),
+    ]

@@ -1,0 +1,79 @@
+"""``backline render``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._common import ForceOption, LayersOption, ModelArgument, QualityOption, fail, progress, read_layers
+
+if TYPE_CHECKING:
+    from ..render import RenderFailure, RenderReport
+
+__all__ = ["read_layers", "render"]
+
+
+def render(
+    model: ModelArgument,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Audio files.")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="A file for one input, a folder for several (or ending in /)."),
+    ],
+    force: ForceOption = False,
+    quality: QualityOption = 1.0,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="Format in a folder: wav (default), flac, aiff ...")
+    ] = None,
+    subtype: Annotated[
+        str | None, typer.Option(help="Sample type, e.g. PCM_16 or PCM_24; the format's best by default.")
+    ] = None,
+    prewarm: Annotated[
+        int | None, typer.Option(min=0, help="Frames of silence to settle on; the model's own by default.")
+    ] = None,
+    no_prewarm: Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")] = False,
+    layers: LayersOption = None,
+) -> None:
+    """Render audio files through a model.
+
+    Writes 32-bit float WAV unless told otherwise; the output is as long as the input and in time with it.
+    """
+    from .. import load
+    from ..render import plan_targets, render_files
+
+    warm = check_prewarm(prewarm, no_prewarm)
+    pairs = plan_targets(inputs, output, file_format=check_format(output, inputs, file_format))
+    loaded = load(model, quality=quality, prewarm=warm, layers=read_layers(layers))
+    with progress() as on_progress:
+        results = render_files(loaded, pairs, overwrite=force, subtype=subtype, on_progress=on_progress)
+        failures = [show(result) for result in results].count(False)
+    if failures:
+        raise typer.Exit(1)
+
+
+def show(result: RenderReport | RenderFailure) -> bool:
+    """Print what became of a file; return whether it was rendered."""
+    from ..render import RenderReport
+
+    if isinstance(result, RenderReport):
+        print(result, flush=True)
+        return True
+    fail(str(result.error))
+    return False
+
+
+def check_prewarm(frames: int | None, none: bool) -> bool | int:
+    """What `backline.load` is to be told."""
+    if none and frames is not None:
+        raise typer.BadParameter("--prewarm and --no-prewarm exclude each other")
+    return not none if frames is None else frames
+
+
+def check_format(output: str, inputs: list[Path], file_format: str | None) -> str | None:
+    """Refuse a format beside a file name, whose extension says it already."""
+    one_file = len(inputs) == 1 and not output.endswith(("/", "\\")) and not Path(output).is_dir()
+    if file_format is not None and one_file:
+        raise typer.BadParameter(f"--format is for a folder; the extension of {output} says its format")
+    return file_format

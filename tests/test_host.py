@@ -1,0 +1,460 @@
+"""The C host without any device: its callback is called from here, as a sound card's driver would."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import backline
+from backline import native
+from backline.engine import Engine, Model, Program
+from backline.errors import BacklineError, ModelError
+from backline.native_host import Host, dbfs
+from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
+
+RATE_HZ = 48000
+CAPTURE = 1 << 16
+CALLBACK = native.ffi.cast(
+    "int (*)(const void *, void *, unsigned long, const void *, unsigned long, void *)",
+    native.ffi.addressof(native.lib, "bl_host_callback"),
+)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return (0.25 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def mono() -> Model:
+    return backline.conv1d(noise(1, 1, 9, seed=1), noise(1, seed=2))
+
+
+def through(gain: float = 1.0, channels: int = 1) -> Model:
+    """A model that only multiplies."""
+    return backline.conv1d(np.full((channels, 1, 1), gain, np.float32), groups=channels)
+
+
+def make(
+    model: Model,
+    *,
+    streams: int = 1,
+    inputs: Sequence[int | None] = (0,),
+    outputs: Sequence[int | None] = (0,),
+    channels: int | None = None,
+    **options: Any,
+) -> Host:
+    """A host around a levelled model, its device's input as wide as the map needs or as said."""
+    program = Program(with_levels(model.graph))
+    wide = 1 + max([entry for entry in inputs if entry is not None], default=-1)
+    return Host(
+        Engine(program, streams),
+        rate_hz=RATE_HZ,
+        input_map=inputs,
+        output_map=outputs,
+        output_rows=streams * model.output_channels,
+        input_channels=wide if channels is None else channels,
+        **{"capture_frames": CAPTURE, **options},
+    )
+
+
+def knob(model: Model, name: str) -> int:
+    return Program(with_levels(model.graph)).knob_index(name)
+
+
+def call(host: Host, x: np.ndarray | None, frames: int | None = None, flags: int = 0) -> np.ndarray:
+    """One block: [frames, device channels] in and out. Output starts as NaN: all has to be written."""
+    frames = len(x) if x is not None else frames or 0
+    y = np.full((frames, host.output_channels), np.nan, np.float32)
+    source = native.ffi.NULL if x is None else native.ffi.from_buffer(np.ascontiguousarray(x, np.float32))
+    target = native.ffi.from_buffer(y) if y.size else native.ffi.NULL
+    assert CALLBACK(source, target, frames, native.ffi.NULL, flags, host.pointer) == 0
+    return y
+
+
+def call_in_blocks(host: Host, x: np.ndarray | None, blocks: Sequence[int]) -> np.ndarray:
+    made, at = [], 0
+    for frames in blocks:
+        made.append(call(host, None if x is None else x[at : at + frames], frames))
+        at += frames
+    return np.concatenate(made)
+
+
+def cuts(total: int, seed: int, largest: int = 700) -> list[int]:
+    rng, found = np.random.default_rng(seed), []
+    while total > 0:
+        found.append(min(int(rng.integers(1, largest)), total))
+        total -= found[-1]
+    return found
+
+
+def captured(host: Host, frames: int = CAPTURE) -> np.ndarray:
+    block = np.zeros((frames, host.output_rows), np.float32)
+    return block[: host.read_capture(block)]
+
+
+# ---- sound ----
+
+
+@settings(max_examples=40, deadline=None)
+@given(blocks=st.lists(st.integers(1, 2000), min_size=1, max_size=12), seed=st.integers(0, 99))
+def test_blocks_of_any_size_give_the_bits_of_the_offline_render(blocks: list[int], seed: int) -> None:
+    x, model = noise(sum(blocks), 1, seed=seed), mono()
+    with make(model) as host:
+        y = call_in_blocks(host, x, blocks)
+        np.testing.assert_array_equal(y, model(x))
+        np.testing.assert_array_equal(captured(host), model(x))
+
+
+def test_a_take_replaces_the_input_and_is_followed_by_silence() -> None:
+    take, model = noise(1000, 1), mono()
+    with make(model, take=take.T, channels=3) as host:
+        y = call_in_blocks(host, np.full((1500, 3), 9.0, np.float32), cuts(1500, 3))
+        expected = model(np.concatenate([take, np.zeros((500, 1), np.float32)]))
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_a_take_needs_no_input() -> None:
+    take, model = noise(300, 1), mono()
+    with make(model, inputs=[None], take=take.T) as host:
+        np.testing.assert_array_equal(call(host, None, 300), model(take))
+
+
+def test_input_map_picks_channels_and_silence() -> None:
+    x = noise(200, 4)
+    with make(through(), streams=3, inputs=[3, None, 1], outputs=[0, 1, 2], channels=4) as host:
+        y = call(host, x)
+        np.testing.assert_array_equal(y, np.stack([x[:, 3], 0 * x[:, 0], x[:, 1]], axis=1))
+
+
+def test_one_row_goes_to_all_chosen_channels_and_the_others_are_silent() -> None:
+    x = noise(300, 1)
+    with make(through(2.0), outputs=[None, 0, None, 0]) as host:
+        y = call(host, x)
+        np.testing.assert_array_equal(y[:, [1, 3]], np.repeat(2 * x, 2, axis=1))
+        assert not y[:, [0, 2]].any()
+
+
+def test_dual_mono_keeps_streams_apart() -> None:
+    x, model = noise(500, 2), mono()
+    with make(model, streams=2, inputs=[0, 1], outputs=[1, 0]) as host:
+        y = call_in_blocks(host, x, cuts(500, 5))
+        np.testing.assert_array_equal(y[:, ::-1], model(x))
+
+
+def test_several_channels_of_one_stream() -> None:
+    model = backline.conv1d(noise(6, 2, 5), groups=2)
+    x = noise(400, 4)
+    with make(model, inputs=[2, 3, 0, 1], outputs=range(6)) as host:
+        np.testing.assert_array_equal(call_in_blocks(host, x, cuts(400, 1)), model(x[:, [2, 3, 0, 1]]))
+
+
+def test_absent_input_is_silence_and_absent_output_is_not_written() -> None:
+    with make(through(), outputs=[]) as host:
+        call(host, None, 100)
+        call(host, np.ones((100, 1), np.float32))
+        np.testing.assert_array_equal(captured(host)[:, 0], [0.0] * 100 + [1.0] * 100)
+
+
+def test_no_frames_are_no_harm() -> None:
+    with make(through()) as host:
+        call(host, None, 0)
+        stats = host.stats()
+        assert (stats.callbacks, stats.frames, stats.load_worst) == (1, 0, 0.0)
+
+
+# ---- knobs ----
+
+
+def test_knobs_through_the_mailbox_equal_the_engine_with_the_same_frames() -> None:
+    x, model = noise(6000, 1), mono()
+    program = Program(with_levels(model.graph))
+    turns = [(INPUT_GAIN, 0.5, 0), (OUTPUT_GAIN, 2.0, 1000), (BYPASS, 1.0, 3500), (INPUT_GAIN, 1.5, 700)]
+    with Engine(program, 1) as engine:
+        pieces, at = [], 0
+        for name, value, frame in sorted(turns, key=lambda turn: turn[2]):
+            pieces.append(engine.process(np.ascontiguousarray(x[at:frame].T)))
+            engine.set(name, value, frame)
+            at = frame
+        pieces.append(engine.process(np.ascontiguousarray(x[at:].T)))
+    expected = np.concatenate(pieces, axis=1).T
+    with make(model) as host:
+        at, made = 0, []
+        for frames in cuts(6000, 7, 200):
+            for name, value, frame in turns:
+                if at <= frame < at + frames:
+                    host.set(program.knob_index(name), value, frame)
+            made.append(call(host, x[at : at + frames]))
+            at += frames
+        np.testing.assert_array_equal(np.concatenate(made), expected)
+
+
+def test_a_knob_set_before_the_first_frame_jumps() -> None:
+    x, model = noise(500, 1), through()
+    with make(model) as host:
+        host.set(knob(model, INPUT_GAIN), 0.25)
+        np.testing.assert_array_equal(call(host, x), np.float32(0.25) * x)
+
+
+def test_a_knob_turned_later_gets_there_without_a_step() -> None:
+    model = through()
+    with make(model) as host:
+        ones = np.ones((2000, 1), np.float32)
+        call(host, ones)
+        host.set(knob(model, OUTPUT_GAIN), 3.0)
+        y = call(host, ones)[:, 0]
+        assert y[-1] == 3.0
+        assert np.all(np.diff(y) >= 0)
+        assert np.max(np.diff(y)) <= 1.01 * 2.0 / (0.02 * RATE_HZ)
+
+
+def test_bypass_is_the_input_itself() -> None:
+    x, model = noise(500, 1), mono()
+    with make(model) as host:
+        host.set(knob(model, BYPASS), 1.0)
+        np.testing.assert_array_equal(call(host, x), x)
+
+
+def test_a_full_mailbox_says_so_and_is_empty_after_a_block() -> None:
+    model = through()
+    with make(model) as host:
+        for number in range(native.lib.BL_HOST_COMMANDS):
+            host.set(0, float(number))
+        with pytest.raises(BacklineError, match="turning knob 0"):
+            host.set(0, 1.0)
+        call(host, None, 1)
+        host.set(0, 1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_knob_that_is_not_finite_is_refused(value: float) -> None:
+    with make(through()) as host, pytest.raises(BacklineError):
+        host.set(0, value)
+
+
+def test_a_knob_that_is_none_changes_nothing() -> None:
+    x = noise(100, 1)
+    with make(through()) as host:
+        for number in (-1, 99, 1 << 30):
+            host.set(number, 0.5)
+        np.testing.assert_array_equal(call(host, x), x)
+
+
+# ---- counting ----
+
+
+def test_peaks_are_of_each_row_and_are_taken_by_reading() -> None:
+    x = np.zeros((600, 2), np.float32)
+    x[100, 0], x[599, 1] = -0.5, 0.25
+    with make(through(2.0), streams=2, inputs=[0, 1], outputs=[0, 1]) as host:
+        call_in_blocks(host, x, [64] * 9 + [24])
+        stats = host.stats()
+        assert stats.input_peaks == (0.5, 0.25)
+        assert stats.output_peaks == (1.0, 0.5)
+        assert host.stats().input_peaks == (0.0, 0.0)
+
+
+def test_clips_are_counted_in_and_out() -> None:
+    full = 1.0 - 2.0**-15
+    x = np.array([[0.5], [full], [-1.0], [np.nextafter(np.float32(full), np.float32(0))], [0.51]], np.float32)
+    with make(through(2.0)) as host:
+        call(host, x)
+        stats = host.stats()
+        assert stats.input_clips == 2
+        assert stats.output_clips == 4  # the first is 1 exactly, which is not over
+
+
+def test_what_is_not_finite_becomes_zero_and_is_counted() -> None:
+    x = np.array([[np.nan], [0.5], [np.inf], [-np.inf], [0.25]], np.float32)
+    with make(through()) as host:
+        y = call(host, x)
+        np.testing.assert_array_equal(y[:, 0], [0.0, 0.5, 0.0, 0.0, 0.25])
+        stats = host.stats()
+        assert (stats.input_not_finite, stats.output_not_finite) == (3, 0)
+        assert stats.input_peaks == (0.5,)
+
+
+def test_what_the_model_makes_infinite_becomes_zero_and_is_counted() -> None:
+    x = np.array([[1.0], [0.0], [1e9]], np.float32)
+    with make(through(3e38)) as host:
+        host.set(knob(through(), OUTPUT_GAIN), 1000.0)
+        y = call(host, x)
+        np.testing.assert_array_equal(y[:, 0], [0.0, 0.0, 0.0])
+        np.testing.assert_array_equal(captured(host), y)
+        assert host.stats().output_not_finite == 2
+
+
+def test_xruns_are_counted_by_flag_and_priming_is_none() -> None:
+    lib = native.lib
+    with make(through()) as host:
+        for flags in (
+            lib.BL_HOST_INPUT_UNDERFLOW,
+            lib.BL_HOST_INPUT_OVERFLOW | lib.BL_HOST_OUTPUT_UNDERFLOW,
+            lib.BL_HOST_OUTPUT_UNDERFLOW,
+            lib.BL_HOST_OUTPUT_OVERFLOW,
+            lib.BL_HOST_OUTPUT_PRIMING,
+            1 << 20,
+            0,
+        ):
+            call(host, None, 16, flags)
+        stats = host.stats()
+    assert (stats.input_underflows, stats.input_overflows) == (1, 1)
+    assert (stats.output_underflows, stats.output_overflows) == (2, 1)
+    assert (stats.xruns, stats.callbacks, stats.frames) == (4, 7, 112)
+
+
+def test_loads_agree_with_each_other() -> None:
+    with make(mono()) as host:
+        for _ in range(200):
+            call(host, None, 64)
+        stats = host.stats()
+    assert 0.0 < stats.load_mean <= stats.load_worst
+    assert 0.0 < stats.load_p99 <= stats.load_worst
+
+
+# ---- capture ----
+
+
+def test_a_full_capture_loses_frames_counts_them_and_keeps_time() -> None:
+    x = noise(4000, 1)
+    with make(through(), capture_frames=1000) as host:
+        call_in_blocks(host, x[:1500], [100] * 15)
+        assert host.stats().capture_lost_frames == 500
+        first = captured(host)
+        call_in_blocks(host, x[1500:2000], [100] * 5)
+        second = captured(host)
+    np.testing.assert_array_equal(first, x[:1000])
+    np.testing.assert_array_equal(second[:500], np.zeros((500, 1)))
+    np.testing.assert_array_equal(second[500:], x[1500:2000])
+
+
+def test_a_long_outage_is_paid_back_in_bounded_steps_and_still_keeps_time() -> None:
+    x = noise(20000, 1)
+    made = []
+    with make(through(), capture_frames=4000) as host:
+        call_in_blocks(host, x[:12000], [100] * 120)
+        for start in range(12000, 20000, 100):
+            made.append(captured(host))
+            call(host, x[start : start + 100])
+        made.append(captured(host))
+        lost = host.stats().capture_lost_frames
+    y = np.concatenate(made)
+    assert y.shape == x.shape
+    silent = np.flatnonzero(y[:, 0] == 0.0)
+    assert len(silent) == lost >= 8000
+    np.testing.assert_array_equal(np.delete(y, silent, axis=0), np.delete(x, silent, axis=0))
+
+
+def test_the_capture_wraps_at_any_size() -> None:
+    x, made, at = noise(5000, 2), [], 0
+    with make(through(), streams=2, inputs=[0, 1], outputs=[0, 1], capture_frames=777) as host:
+        for frames in cuts(5000, 11, 300):
+            call(host, x[at : at + frames])
+            at += frames
+            made.append(captured(host, 400))
+            made.append(captured(host, 400))
+        assert host.stats().capture_lost_frames == 0
+    np.testing.assert_array_equal(np.concatenate(made), x)
+
+
+def test_without_a_capture_there_is_nothing_to_read() -> None:
+    with make(through(), capture_frames=0) as host:
+        call(host, noise(100, 1))
+        assert len(captured(host)) == 0
+        assert host.stats().capture_lost_frames == 0
+
+
+def test_threads_may_read_and_turn_while_audio_runs() -> None:
+    """The writer gets every frame once, in order, while the main thread turns knobs and reads counters."""
+    x, model = noise(200_000, 1), through()
+    made: list[np.ndarray] = []
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            made.append(captured(host, 512))
+        while len(rest := captured(host, 512)):
+            made.append(rest)
+
+    def turn() -> None:
+        while not done.is_set():
+            host.set(knob_number, 1.0)
+            host.stats()
+            done.wait(1e-3)
+
+    knob_number = knob(model, INPUT_GAIN)
+    with make(model, capture_frames=1 << 18) as host:
+        threads = [threading.Thread(target=write), threading.Thread(target=turn)]
+        for thread in threads:
+            thread.start()
+        call_in_blocks(host, x, cuts(len(x), 13, 256))
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert host.stats().capture_lost_frames == 0
+    np.testing.assert_array_equal(np.concatenate(made), x)
+
+
+# ---- refusing ----
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"inputs": [0, 0]},
+        {"inputs": [1], "channels": 1},
+        {"inputs": [-2], "channels": 1},
+        {"inputs": [0], "channels": 257},
+        {"outputs": [1]},
+        {"outputs": [0] * 257},
+        {"outputs": [-7]},
+        {"capture_frames": -1},
+        {"capture_frames": 1 << 40},
+    ],
+    ids=str,
+)
+def test_maps_and_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        make(through(), **wrong)
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -48000.0, math.nan, math.inf])
+def test_absurd_rates_are_refused(rate_hz: float) -> None:
+    engine = Engine(Program(with_levels(through().graph)), 1)
+    with pytest.raises(ModelError):
+        Host(engine, rate_hz=rate_hz, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+
+
+def test_a_program_that_changes_the_rate_is_refused() -> None:
+    engine = Engine(Program(backline.conv1d(np.ones((1, 1, 2), np.float32), stride=2).graph), 1)
+    with pytest.raises(ModelError):
+        Host(engine, rate_hz=RATE_HZ, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+
+
+def test_closing_twice_is_fine_and_a_closed_host_says_so() -> None:
+    host = make(through())
+    host.close()
+    host.close()
+    native.lib.bl_host_free(native.ffi.NULL)
+    native.lib.bl_timer_free(native.ffi.NULL)
+    with pytest.raises(ValueError, match="closed"):
+        host.stats()
+
+
+@pytest.mark.parametrize("frames", [0, -1, 8193])
+def test_a_timer_of_an_absurd_block_is_refused(frames: int) -> None:
+    with make(through()) as host:
+        out = native.ffi.new("bl_timer **")
+        assert native.lib.bl_timer_new(host.pointer, frames, 0, out) == native.lib.BL_ERROR_SIZE
+        assert out[0] == native.ffi.NULL
+
+
+def test_dbfs() -> None:
+    assert dbfs(1.0) == 0.0
+    assert dbfs(0.5) == pytest.approx(-6.0206, abs=1e-4)
+    assert dbfs(0.0) == -math.inf
