@@ -28,7 +28,8 @@ def times_real_time(model: Model, block_frames: int, repeats: int) -> list[float
     """Return the factor of each repeat, all blocks of one size, after one repeat that does not count."""
     rate_hz = model.sample_rate_hz or 48000.0
     blocks = max(1, round(SECONDS * rate_hz / block_frames))
-    x = np.random.default_rng(0).standard_normal((model.input_channels, block_frames)).astype(np.float32) * 0.1
+    noise = np.random.default_rng(0).standard_normal((model.input_channels, block_frames))
+    x = (0.1 * noise).astype(np.float32)
     found = []
     with Engine(model.program, 1, block_frames) as engine:
         for _ in range(repeats + 1):

@@ -58,22 +58,22 @@ enum {
 
 typedef enum bl_status {
     BL_OK = 0,
-    BL_ERROR_MEMORY,      /* the system gave no memory */
-    BL_ERROR_ISA,         /* this machine or build has not that instruction set */
-    BL_ERROR_INDEX,       /* an index points outside its table */
-    BL_ERROR_SIZE,        /* a size is zero, negative or absurd */
-    BL_ERROR_SHAPE,       /* sizes that have to agree do not */
-    BL_ERROR_ORDER,       /* an op reads what no earlier op has written */
-    BL_ERROR_KIND,        /* an unknown op, activation or buffer kind */
-    BL_ERROR_VALUE,       /* a number that is not finite or out of its range */
-    BL_ERROR_BUSY,        /* a mailbox is full; try again */
-    BL_ERROR_SYSTEM       /* the operating system refused */
+    BL_ERROR_MEMORY, /* the system gave no memory */
+    BL_ERROR_ISA,    /* this machine or build has not that instruction set */
+    BL_ERROR_INDEX,  /* an index points outside its table */
+    BL_ERROR_SIZE,   /* a size is zero, negative or absurd */
+    BL_ERROR_SHAPE,  /* sizes that have to agree do not */
+    BL_ERROR_ORDER,  /* an op reads what no earlier op has written */
+    BL_ERROR_KIND,   /* an unknown op, activation or buffer kind */
+    BL_ERROR_VALUE,  /* a number that is not finite or out of its range */
+    BL_ERROR_BUSY,   /* a mailbox is full; try again */
+    BL_ERROR_SYSTEM  /* the operating system refused */
 } bl_status;
 
 typedef enum bl_isa {
     BL_ISA_SCALAR = 0,
     BL_ISA_SSE2,
-    BL_ISA_AVX2,          /* with FMA */
+    BL_ISA_AVX2, /* with FMA */
     BL_ISA_AVX512,
     BL_ISA_NEON,
     BL_ISA_COUNT
@@ -90,8 +90,8 @@ typedef struct bl_rate {
 typedef enum bl_buffer_kind { BL_BUFFER_SCRATCH = 0, BL_BUFFER_RING } bl_buffer_kind;
 
 typedef struct bl_buffer {
-    int32_t kind;            /* bl_buffer_kind */
-    int32_t rate;            /* index into bl_spec.rates */
+    int32_t kind; /* bl_buffer_kind */
+    int32_t rate; /* index into bl_spec.rates */
     int32_t rows;
     int32_t lookback_frames; /* RING: the longest reach into the past of any reader, at this rate */
     int32_t scratch_row;     /* SCRATCH: first row in the shared scratch area; a row there holds a chunk */
@@ -139,18 +139,18 @@ typedef enum bl_op_kind {
 typedef enum bl_activation {
     BL_ACT_IDENTITY = 0,
     BL_ACT_TANH,
-    BL_ACT_FASTTANH,       /* the rational approximation NAM files call Fasttanh */
+    BL_ACT_FASTTANH, /* the rational approximation NAM files call Fasttanh */
     BL_ACT_SIGMOID,
     BL_ACT_RELU,
-    BL_ACT_LEAKY_RELU,     /* [slope] */
-    BL_ACT_PRELU,          /* [slope for all] or [slope per channel] */
+    BL_ACT_LEAKY_RELU, /* [slope] */
+    BL_ACT_PRELU,      /* [slope for all] or [slope per channel] */
     BL_ACT_SILU,
     BL_ACT_SOFTSIGN,
     BL_ACT_HARDTANH,       /* [low, high] */
     BL_ACT_LEAKY_HARDTANH, /* [low, high, slope below, slope above] */
     BL_ACT_HARDSWISH,
-    BL_ACT_ELU,            /* [alpha] */
-    BL_ACT_SOFTMAX,        /* over the channels of a frame */
+    BL_ACT_ELU,     /* [alpha] */
+    BL_ACT_SOFTMAX, /* over the channels of a frame */
     BL_ACT_COUNT
 } bl_activation;
 
@@ -307,7 +307,7 @@ typedef struct bl_host_config {
     const int32_t *output_map; /* [output_channels] the row each channel carries, or BL_NONE for silence */
     const float *take;         /* [input_rows][take_frames], or NULL to hear the device; then silence */
     int64_t take_frames;
-    int64_t capture_frames;    /* frames the capture holds; 0 for no capture */
+    int64_t capture_frames; /* frames the capture holds; 0 for no capture */
 } bl_host_config;
 
 /* All counts are since bl_host_new. "Samples" below are single values of single rows. */
@@ -328,8 +328,8 @@ typedef struct bl_stats {
     double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
     double load_p99;             /* 99 % of callbacks stayed below it; at most 1/32 too high, never too low */
     double load_worst;
-    float input_peaks[64];       /* [input_rows] largest magnitude since the bl_host_stats before */
-    float output_peaks[64];      /* [output_rows] */
+    float input_peaks[64];  /* [input_rows] largest magnitude since the bl_host_stats before */
+    float output_peaks[64]; /* [output_rows] */
 } bl_stats;
 
 typedef struct bl_host bl_host;

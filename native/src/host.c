@@ -59,8 +59,9 @@ static void hear_device(bl_host *host, const float *input, int64_t frames)
             memset(line, 0, (size_t)frames * sizeof *line);
             continue;
         }
-        for (int64_t frame = 0; frame < frames; frame++)
+        for (int64_t frame = 0; frame < frames; frame++) {
             line[frame] = input[frame * host->input_channels + channel];
+        }
     }
 }
 
@@ -69,8 +70,9 @@ static void play(const bl_host *host, float *output, int64_t frames)
     for (int32_t channel = 0; channel < host->output_channels; channel++) {
         const int32_t row = host->output_map[channel];
         const float *line = row == BL_NONE ? NULL : host->output + row * BL_CHUNK_FRAMES;
-        for (int64_t frame = 0; frame < frames; frame++)
+        for (int64_t frame = 0; frame < frames; frame++) {
             output[frame * host->output_channels + channel] = line ? line[frame] : 0.0f;
+        }
     }
 }
 
@@ -78,13 +80,15 @@ static void play(const bl_host *host, float *output, int64_t frames)
 static void capture(bl_host *host, int64_t frames)
 {
     bl_ring *ring = &host->capture;
-    if (!ring->data)
+    if (!ring->data) {
         return;
+    }
     int64_t room = bl_ring_room(ring);
     int64_t repaid = host->owed_frames < REPAID_FRAMES ? host->owed_frames : REPAID_FRAMES;
     repaid = repaid < room ? repaid : room;
-    if (repaid > 0)
+    if (repaid > 0) {
         bl_ring_put(ring, NULL, 0, repaid);
+    }
     host->owed_frames -= repaid;
     room -= repaid;
     if (host->owed_frames == 0 && room >= frames) {
@@ -98,11 +102,14 @@ static void capture(bl_host *host, int64_t frames)
 static void note_flags(bl_host *host, unsigned long flags)
 {
     const unsigned long all = (1ul << BL_HOST_FLAGS) - 1;
-    for (int32_t bit = 0; bit < BL_HOST_FLAGS; bit++)
-        if (flags >> bit & 1)
+    for (int32_t bit = 0; bit < BL_HOST_FLAGS; bit++) {
+        if (flags >> bit & 1) {
             bl_counter_add(&host->flags[bit], 1);
-    if (flags & all & ~(unsigned long)BL_HOST_OUTPUT_PRIMING)
+        }
+    }
+    if (flags & all & ~(unsigned long)BL_HOST_OUTPUT_PRIMING) {
         bl_counter_add(&host->xruns, 1);
+    }
 }
 
 static void note_load(bl_host *host, int64_t busy_ns, int64_t frames)
@@ -118,19 +125,23 @@ static void note_load(bl_host *host, int64_t busy_ns, int64_t frames)
 
 static void process_chunk(bl_host *host, const float *input, float *output, int64_t frames)
 {
-    if (host->take)
+    if (host->take) {
         hear_take(host, frames);
-    else
+    } else {
         hear_device(host, input, frames);
-    for (int32_t row = 0; row < host->input_rows; row++)
+    }
+    for (int32_t row = 0; row < host->input_rows; row++) {
         meter_row(&host->input_meter, row, host->input + row * BL_CHUNK_FRAMES, frames, INPUT_CLIP);
+    }
 
     bl_engine_process(host->engine, host->input, BL_CHUNK_FRAMES, host->output, BL_CHUNK_FRAMES, frames);
 
-    for (int32_t row = 0; row < host->output_rows; row++)
+    for (int32_t row = 0; row < host->output_rows; row++) {
         meter_row(&host->output_meter, row, host->output + row * BL_CHUNK_FRAMES, frames, OUTPUT_CLIP);
-    if (output)
+    }
+    if (output) {
         play(host, output, frames);
+    }
     capture(host, frames);
 }
 
@@ -154,8 +165,9 @@ int bl_host_callback(const void *input, void *output, unsigned long frame_count,
     }
 
     note_flags(host, status_flags);
-    if (frames > 0)
+    if (frames > 0) {
         note_load(host, bl_now_ns() - began_ns, frames);
+    }
     bl_counter_add(&host->callbacks, 1);
     bl_counter_add_release(&host->frames, frames);
     return 0;

@@ -72,8 +72,9 @@ static inline float bl_bits_float(uint32_t bits)
 static inline void bl_peak_raise(bl_peak *peak, float value)
 {
     const uint32_t bits = bl_float_bits(value);
-    if (bits > atomic_load_explicit(&peak->bits, memory_order_relaxed))
+    if (bits > atomic_load_explicit(&peak->bits, memory_order_relaxed)) {
         atomic_store_explicit(&peak->bits, bits, memory_order_relaxed);
+    }
 }
 
 static inline float bl_peak_get(const bl_peak *peak)
@@ -121,8 +122,9 @@ typedef struct bl_commands {
 static inline int bl_commands_put(bl_commands *commands, bl_command command)
 {
     const uint32_t put = atomic_load_explicit(&commands->put_count, memory_order_relaxed);
-    if (put - atomic_load_explicit(&commands->got_count, memory_order_acquire) >= BL_HOST_COMMANDS)
+    if (put - atomic_load_explicit(&commands->got_count, memory_order_acquire) >= BL_HOST_COMMANDS) {
         return 0;
+    }
     commands->slots[put % BL_HOST_COMMANDS] = command;
     atomic_store_explicit(&commands->put_count, put + 1, memory_order_release);
     return 1;
@@ -131,8 +133,8 @@ static inline int bl_commands_put(bl_commands *commands, bl_command command)
 /* How many wait. The audio thread asks once per block, so that one that keeps putting cannot hold it. */
 static inline uint32_t bl_commands_waiting(bl_commands *commands)
 {
-    return atomic_load_explicit(&commands->put_count, memory_order_acquire) -
-           atomic_load_explicit(&commands->got_count, memory_order_relaxed);
+    return atomic_load_explicit(&commands->put_count, memory_order_acquire)
+           - atomic_load_explicit(&commands->got_count, memory_order_relaxed);
 }
 
 /* Only as often as bl_commands_waiting said. */
@@ -157,8 +159,9 @@ typedef struct bl_ring {
 
 static inline int64_t bl_ring_room(bl_ring *ring)
 {
-    return ring->capacity_frames - (atomic_load_explicit(&ring->put_frames, memory_order_relaxed) -
-                                    atomic_load_explicit(&ring->got_frames, memory_order_acquire));
+    return ring->capacity_frames
+           - (atomic_load_explicit(&ring->put_frames, memory_order_relaxed)
+              - atomic_load_explicit(&ring->got_frames, memory_order_acquire));
 }
 
 /* Put `frames` frames of `planar`, rows `stride` floats apart, or silence if it is NULL. Only as many as
@@ -191,10 +194,12 @@ static inline int64_t bl_ring_get(bl_ring *ring, float *interleaved, int64_t max
     const int64_t there = atomic_load_explicit(&ring->put_frames, memory_order_acquire) - got;
     const int64_t frames = there < max_frames ? there : max_frames;
 
-    for (int64_t frame = 0; frame < frames; frame++)
-        for (int32_t row = 0; row < ring->rows; row++)
+    for (int64_t frame = 0; frame < frames; frame++) {
+        for (int32_t row = 0; row < ring->rows; row++) {
             interleaved[frame * ring->rows + row] =
                 ring->data[row * ring->capacity_frames + (got + frame) % ring->capacity_frames];
+        }
+    }
     atomic_store_explicit(&ring->got_frames, got + frames, memory_order_release);
     return frames;
 }

@@ -21,8 +21,9 @@ static void sleep_until(int64_t deadline_ns)
 {
     const struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / 1000000000),
                                       .tv_nsec = (long)(deadline_ns % 1000000000)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR)
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR) {
         continue;
+    }
 }
 
 /* Deadlines are counted from `origin_ns` in whole blocks, not from one another, so they do not drift. A late
@@ -39,8 +40,9 @@ static void *run(void *argument)
 
     for (;;) {
         sleep_until(origin_ns + (int64_t)((double)blocks * block_ns));
-        if (bl_flag_get(&timer->stop))
+        if (bl_flag_get(&timer->stop)) {
             return NULL;
+        }
         bl_host_callback(timer->input, timer->output, (unsigned long)timer->block_frames, NULL, flags,
                          timer->host);
         blocks++;
@@ -59,16 +61,18 @@ static bl_status start(bl_timer *timer, int32_t priority)
     if (priority > 0) {
         const struct sched_param parameters = {.sched_priority = priority};
         pthread_attr_t attributes;
-        if (pthread_attr_init(&attributes) != 0)
+        if (pthread_attr_init(&attributes) != 0) {
             return BL_ERROR_SYSTEM;
-        int refused = pthread_attr_setschedpolicy(&attributes, SCHED_FIFO) ||
-                      pthread_attr_setschedparam(&attributes, &parameters) ||
-                      pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+        }
+        int refused = pthread_attr_setschedpolicy(&attributes, SCHED_FIFO)
+                      || pthread_attr_setschedparam(&attributes, &parameters)
+                      || pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
         timer->priority = priority;
         refused = refused || pthread_create(&timer->thread, &attributes, run, timer);
         pthread_attr_destroy(&attributes);
-        if (!refused)
+        if (!refused) {
             return BL_OK;
+        }
     }
     timer->priority = 0;
     return pthread_create(&timer->thread, NULL, run, timer) == 0 ? BL_OK : BL_ERROR_SYSTEM;
@@ -88,11 +92,13 @@ static float *new_block(int32_t channels, int32_t frames)
 
 bl_status bl_timer_new(bl_host *host, int32_t block_frames, int32_t priority, bl_timer **timer)
 {
-    if (block_frames < 1 || block_frames > BL_HOST_BLOCK_FRAMES)
+    if (block_frames < 1 || block_frames > BL_HOST_BLOCK_FRAMES) {
         return BL_ERROR_SIZE;
+    }
     bl_timer *made = calloc(1, sizeof *made);
-    if (!made)
+    if (!made) {
         return BL_ERROR_MEMORY;
+    }
     made->host = host;
     made->frame_ns = bl_host_frame_ns(host);
     made->block_frames = block_frames;
@@ -109,8 +115,9 @@ bl_status bl_timer_new(bl_host *host, int32_t block_frames, int32_t priority, bl
 
 void bl_timer_free(bl_timer *timer)
 {
-    if (!timer)
+    if (!timer) {
         return;
+    }
     bl_flag_raise(&timer->stop);
     pthread_join(timer->thread, NULL);
     free_memory(timer);

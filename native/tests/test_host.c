@@ -14,12 +14,12 @@
 
 enum { TAKE_FRAMES = 40000, BLOCK_FRAMES = 64, ROWS = 2 };
 
-#define CHECK(condition)                                                             \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                 \
-        }                                                                            \
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                    \
+            exit(1);                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 static void sleep_ms(long ms)
@@ -118,12 +118,14 @@ static void *write_file(void *argument)
         for (int64_t frame = 0; frame < count && at + frame < TAKE_FRAMES; frame++) {
             const int lost = frames[frame * ROWS] == 0.0f && frames[frame * ROWS + 1] == 0.0f;
             self->lost_frames += lost;
-            for (int row = 0; row < ROWS; row++)
+            for (int row = 0; row < ROWS; row++) {
                 CHECK(lost || frames[frame * ROWS + row] == 2.0f * take[row][at + frame]);
+            }
         }
         at += count;
-        if (count == 0)
+        if (count == 0) {
             sleep_ms(1);
+        }
     }
     return NULL;
 }
@@ -154,8 +156,9 @@ static void *call_without_rest(void *argument)
         const unsigned long block = 1 + (seed = seed * 1664525u + 1013904223u) % (BLOCK_FRAMES * 4);
         CHECK(bl_host_callback(NULL, output, block, NULL, seed >> 9 & 31, self->host) == 0);
         frames += (int64_t)block;
-        if (seed % 8 == 0)
+        if (seed % 8 == 0) {
             sleep_ms(1);
+        }
     }
     return NULL;
 }
@@ -168,21 +171,24 @@ static void run(const bl_program *program, int with_timer)
     CHECK(bl_engine_new(program, ROWS, BL_CHUNK_FRAMES, &engine) == BL_OK);
     session self = {.host = new_host(engine, with_timer ? TAKE_FRAMES : 2000)};
     CHECK(pthread_create(&writer, NULL, write_file, &self) == 0);
-    if (with_timer)
+    if (with_timer) {
         CHECK(bl_timer_new(self.host, BLOCK_FRAMES, 20, &timer) == BL_OK);
-    else
+    } else {
         CHECK(pthread_create(&device, NULL, call_without_rest, &self) == 0);
+    }
     supervise(self.host);
     pthread_join(writer, NULL);
-    if (!with_timer)
+    if (!with_timer) {
         pthread_join(device, NULL);
+    }
     bl_timer_free(timer);
 
     bl_stats stats;
     bl_host_stats(self.host, &stats);
     CHECK(stats.callbacks > 0 && stats.frames >= TAKE_FRAMES);
-    if (with_timer)
+    if (with_timer) {
         CHECK(self.lost_frames == 0 && stats.capture_lost_frames == 0);
+    }
     CHECK(self.lost_frames <= stats.capture_lost_frames);
     printf("%s: %lld callbacks, %lld xruns, %lld frames lost\n", with_timer ? "clock" : "own device",
            (long long)stats.callbacks, (long long)stats.xruns, (long long)stats.capture_lost_frames);
@@ -192,9 +198,11 @@ static void run(const bl_program *program, int with_timer)
 
 int main(void)
 {
-    for (int row = 0; row < ROWS; row++)
-        for (int frame = 0; frame < TAKE_FRAMES; frame++)
+    for (int row = 0; row < ROWS; row++) {
+        for (int frame = 0; frame < TAKE_FRAMES; frame++) {
             take[row][frame] = (float)(1 + (frame * 7 + row * 3) % 101) / 128.0f;
+        }
+    }
     bl_program *program = new_program();
     run(program, 1);
     run(program, 0);
