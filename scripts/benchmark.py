@@ -3,9 +3,10 @@
 
     scripts/benchmark.py [MODEL ...] [--block 64] [--quality 1.0] [--isa avx512] [--repeats 7]
 
-Runs the engine alone (no files, no device) on seeded noise and prints, per model and block size, the median
-over the repeats of seconds of audio per second of this thread's processor time, with the lowest and highest.
-Processor time is what a shared machine leaves to measure; a real-time figure on a quiet one is the same.
+Runs the engine (no files, no device; one call from Python per block, whose cost is in the figure) on seeded
+noise and prints, per model and block size, the median over the repeats of seconds of audio per second of this
+thread's processor time, with the lowest and highest. Processor time is what a shared machine leaves to
+measure; a real-time figure on a quiet one is the same.
 """
 
 from __future__ import annotations
