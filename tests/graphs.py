@@ -7,20 +7,9 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from backline.graph import (
-    ACTIVATIONS,
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    BatchNorm,
-    Conv1d,
-    Crossfade,
-    Graph,
-    Lstm,
-    Multiply,
-    Slice,
-)
+from backline.activations import ACTIVATIONS, Activation
+from backline.graph import Graph
+from backline.layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Lstm, Multiply, Slice
 
 
 def array(seed: int, *shape: int, scale: float = 0.5) -> np.ndarray:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 import backline
 from backline import native, reference
+from backline.activations import Activation
 from backline.engine import Engine, Model, Program
-from backline.graph import Activate, Activation, Graph, Lstm
+from backline.graph import Graph
+from backline.layers import Activate, Lstm
 
 ISAS = native.available_isas()
 

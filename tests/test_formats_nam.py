@@ -11,8 +11,10 @@ import pytest
 from documents import lstm, nam, numbers, wavenet
 
 from backline import reference
+from backline.activations import Activation
 from backline.formats import load_graph
-from backline.graph import Activate, Activation, Graph
+from backline.graph import Graph
+from backline.layers import Activate
 
 A0 = ("config", "layers", 0)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import backline
 from backline import passes
 from backline.engine import Engine, Model, Program
-from backline.graph import Graph, Knob, Multiply
+from backline.graph import Graph, Knob
+from backline.layers import Multiply
 
 RATE_HZ = 48000.0
 RAMP = 960  # 20 ms at 48 kHz

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 
 import backline
 from backline import passes, reference
+from backline.activations import Activation
 from backline.compile import compile_graph
-from backline.graph import Activate, Activation, Affine, BatchNorm, Conv1d, Graph
+from backline.graph import Graph
+from backline.layers import Activate, Affine, BatchNorm, Conv1d
 
 
 @given(graph=graphs())

@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backline import reference
+from backline.activations import Activation
 from backline.errors import ModelError
-from backline.graph import (
+from backline.graph import Graph, Knob
+from backline.layers import (
     Activate,
-    Activation,
     Add,
     Affine,
     BatchNorm,
     Conv1d,
     Crossfade,
-    Graph,
-    Knob,
     Lstm,
     Mix,
     Multiply,

@@ -10,7 +10,7 @@ import pytest
 import backline
 from backline import library, native
 from backline.engine import Model
-from backline.graph import Conv1d
+from backline.layers import Conv1d
 
 SHIPPED = sorted(library.shipped())
 

@@ -14,7 +14,8 @@ from . import library
 from .engine import Model
 from .errors import ModelError
 from .formats import load_graph
-from .graph import MAX_SIZE, Array, Conv1d, Graph
+from .graph import Graph
+from .layers import MAX_SIZE, Array, Conv1d
 
 Path = str | os.PathLike[str]
 

@@ -15,22 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .activations import Activation
 from .errors import ModelError
-from .graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Array,
-    Conv1d,
-    Crossfade,
-    Graph,
-    Knob,
-    Lstm,
-    Multiply,
-    Node,
-    Slice,
-)
+from .graph import Graph, Knob
+from .layers import Activate, Add, Affine, Array, Conv1d, Crossfade, Lstm, Multiply, Node, Slice
 from .passes import simplify
 
 #: Rate of a knob's ramp where the model does not say its own.

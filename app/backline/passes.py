@@ -12,19 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .graph import (
-    Activate,
-    Add,
-    Affine,
-    BatchNorm,
-    Conv1d,
-    Crossfade,
-    Graph,
-    Knob,
-    Mix,
-    Multiply,
-    Node,
-)
+from .graph import Graph, Knob
+from .layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Mix, Multiply, Node
 
 #: Names of the knobs `with_levels` adds. The gains are factors, bypass goes from 0 (model) to 1 (dry).
 INPUT_GAIN, OUTPUT_GAIN, BYPASS = "input_gain", "output_gain", "bypass"

@@ -13,20 +13,9 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    BatchNorm,
-    Conv1d,
-    Crossfade,
-    Graph,
-    Lstm,
-    Multiply,
-    Node,
-    Slice,
-)
+from .activations import Activation
+from .graph import Graph
+from .layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Lstm, Multiply, Node, Slice
 
 Float64 = NDArray[np.float64]
 

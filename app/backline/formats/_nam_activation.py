@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..activations import Activation
 from ..errors import ModelError
-from ..graph import Activation
 from ._reading import Fields, as_array, as_float32, as_list, refuse
 
 _KINDS = {

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..activations import Activation
 from ..errors import ModelError
-from ..graph import Activate, Activation, Add, Affine, Conv1d, Crossfade, Multiply, Node, Slice
+from ..layers import Activate, Add, Affine, Conv1d, Crossfade, Multiply, Node, Slice
 from ._nam_activation import read_activation
 from ._reading import Fields, WeightCursor, as_integer, as_text, refuse
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import ModelError
-from ..graph import MAX_SIZE, Array
+from ..layers import MAX_SIZE, Array
 
 
 def describe(value: object) -> str:

@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..activations import Activation
 from ..errors import ModelError
-from ..graph import Activate, Activation, BatchNorm, Conv1d, Graph, Lstm, Node
+from ..graph import Graph
+from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node
 from ._reading import Fields, as_array, as_integer, as_list, as_number, refuse, within
 
 NAME = "RTNeural Keras JSON"

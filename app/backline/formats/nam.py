@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ..errors import ModelError
-from ..graph import Conv1d, Graph, Lstm, Node
+from ..graph import Graph
+from ..layers import Conv1d, Lstm, Node
 from ._nam_wavenet import read_wavenet
 from ._reading import Fields, WeightCursor, refuse, within
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ModelError
-from ..graph import Array, Conv1d, Graph, Node
+from ..graph import Graph
+from ..layers import Array, Conv1d, Node
 from ._reading import Fields, as_array, as_list, refuse, within
 
 NAME = "PyTorch state_dict JSON"
