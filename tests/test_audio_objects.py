@@ -99,7 +99,7 @@ def test_the_import_test_finds_what_it_looks_for(build: ModuleType, tmp_path: Pa
 def test_only_the_mailbox_has_atomics() -> None:
     words = ("_Atomic", "stdatomic", "atomic_", "__sync_", "volatile")
     for path in sorted(SOURCES.rglob("*.[chi]*")):
-        text = path.read_text(encoding="utf-8").replace("asm volatile", "asm")
+        text = path.read_text(encoding="utf-8").replace("asm__ volatile", "asm")  # no shared value
         used = [word for word in words if word in text]
         assert path.name == "mailbox.h" or not used, f"{path.name} has {used}"
 

@@ -24,6 +24,7 @@ import pytest
 from live_tools import RATE_HZ, backline, finish, noise, write_model
 
 import backline as library
+from backline.audiofile import read
 
 jack = pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client package is not installed")
 pytestmark = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed")
@@ -48,8 +49,14 @@ def quiet() -> None:
 
 
 @pytest.fixture
-def server(quiet: None) -> Iterator[str]:
-    """The name of a jackd of our own; real time where the system lets it."""
+def server(server_process: tuple[str, subprocess.Popen[bytes]]) -> str:
+    """The name of a jackd of our own."""
+    return server_process[0]
+
+
+@pytest.fixture
+def server_process(quiet: None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A jackd of our own, and its name; real time where the system lets it."""
     name = f"backline-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     dummy = ["-n", name, "-d", "dummy", "-r", str(RATE_HZ), "-p", str(PERIOD)]
     for priority in (["-R", "-P", "60"], ["-r"]):
@@ -63,9 +70,11 @@ def server(quiet: None) -> Iterator[str]:
             break
     else:
         pytest.skip("jackd does not start here")
-    yield name
+    yield name, process
     process.terminate()
     process.wait(WAIT_SECONDS)
+    for left in Path("/dev/shm").glob(f"jack_*{name}*"):  # by clients that the server did not outlive
+        left.unlink(missing_ok=True)
 
 
 def is_up(process: subprocess.Popen[bytes], name: str) -> bool:
@@ -239,3 +248,26 @@ def test_in_real_time_what_was_delivered_is_the_offline_render(server: str, tmp_
         drops = player.xruns + int(str(summary["xruns"])) + int(np.count_nonzero(np.isnan(heard)))
         assert drops > 0, "periods differ, though no one dropped any"
         assert periods.any()
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["ended", "held"])
+def test_a_server_that_goes_ends_the_session_and_spares_the_file(
+    server_process: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, hold: bool
+) -> None:
+    """PortAudio itself would wait ten minutes for a server that has gone, and then abort the process."""
+    name, process = server_process
+    model, record = write_model(tmp_path / "model.json"), tmp_path / "record.wav"
+    options = ("--json", "--device", "system", "--record", record)
+    live = backline("live", model, *options, JACK_DEFAULT_SERVER=name)
+    assert live.stdout is not None
+    live.stdout.readline()  # it runs
+    process.send_signal(signal.SIGSTOP if hold else signal.SIGTERM)
+    try:
+        status, out, err = finish(live)
+    finally:
+        if hold:
+            process.send_signal(signal.SIGCONT)
+    assert status == 1, (out, err)
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("backline: error: 0 system")
+    assert len(read(record)[0]) == json.loads(out.splitlines()[-1])["frames"] > 0

@@ -9,6 +9,7 @@ PortAudio nor a sound card; nothing goes in and nothing is heard.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
@@ -317,6 +318,14 @@ class PortAudioStream:
     def active(self) -> bool:
         with _device_errors(self._what):
             return bool(self._stream.active)
+
+    def abandon(self) -> None:
+        """Never touch the stream again, not even at the end of the process.
+
+        PortAudio waits ten minutes for a JACK server that has gone, and then ends the process.
+        """
+        self._host.abandon()
+        atexit.unregister(_sounddevice()._exit_handler)
 
     def stop(self) -> None:
         if self._stream.closed:

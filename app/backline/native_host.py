@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +16,10 @@ from . import native
 from .engine import Engine
 
 Array = NDArray[np.float32]
+
+
+#: Hosts whose device has hung: kept until the process ends, with all they use.
+_abandoned: list[Host] = []
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,49 @@ class HostStats:
     output_peaks: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class LiveStatus:
+    """How a session is doing.
+
+    Attributes
+    ----------
+    seconds : float
+        Of audio, so far.
+    stats : HostStats
+        Counts since the start; peaks since the status before.
+    input_latency_ms, output_latency_ms : float or None
+        As PortAudio reports them; None where there is no such device.
+    """
+
+    seconds: float
+    stats: HostStats
+    input_latency_ms: float | None
+    output_latency_ms: float | None
+
+    @property
+    def round_trip_ms(self) -> float | None:
+        """From the input socket to the output socket, as PortAudio reports it."""
+        if self.input_latency_ms is None or self.output_latency_ms is None:
+            return None
+        return self.input_latency_ms + self.output_latency_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: levels in dBFS, None for silence; loads as fractions."""
+        found = asdict(self.stats)
+        levels = {
+            f"{way}_dbfs": [dbfs(peak) if peak > 0 else None for peak in found.pop(f"{way}_peaks")]
+            for way in ("input", "output")
+        }
+        return {"seconds": self.seconds, **levels, **found, "round_trip_ms": self.round_trip_ms}
+
+
 class Host:
     """A ``bl_host`` around an engine. Whoever calls its callback keeps this object alive until done.
 
     Parameters
     ----------
     engine : backline.engine.Engine
-        Held, and not touched by anyone else until `close`.
+        Owned from here on: touched by nobody else, closed with the host.
     rate_hz : float
     input_map : sequence of (int or None)
         For each input row of the engine the device's channel that feeds it, from 0; None for silence.
@@ -101,7 +141,8 @@ class Host:
     ) -> None:
         ffi, lib = native.ffi, native.lib
         self._lock = threading.Lock()
-        self._engine: Engine | None = engine
+        self._engine = engine
+        self._is_abandoned = False
         self._take = None if take is None else np.ascontiguousarray(take, np.float32)
         self.rate_hz = rate_hz
         self.input_rows = len(input_map)
@@ -165,12 +206,17 @@ class Host:
         into = native.ffi.from_buffer("float[]", block, require_writable=True)
         return int(native.lib.bl_host_capture_read(self.pointer, into, len(block)))
 
+    def abandon(self) -> None:
+        """Let `close` free nothing: a device that does not answer may still call back, at any time."""
+        _abandoned.append(self)
+        self._is_abandoned = True
+
     def close(self) -> None:
-        """Free the host; the device must be closed. More than once is fine."""
-        if self._pointer is not None:
+        """Free the host and its engine; the device must be closed. More than once is fine."""
+        if self._pointer is not None and not self._is_abandoned:
             native.lib.bl_host_free(self._pointer)
             self._pointer = None
-            self._engine = None
+            self._engine.close()
 
     def __enter__(self) -> Host:
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ from .host import (
     find_device,
     why_no_device,
 )
-from .native_host import Host, HostStats, dbfs
+from .native_host import Host, LiveStatus
 from .passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
 from .recorder import Recorder, Sink
 from .resample import resample
@@ -43,45 +43,11 @@ _CLOCK_BLOCK_FRAMES = 64
 _CAPTURE_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _STALL_SECONDS = 5.0
+_GONE_SECONDS = 2.0
+_SHORT_POLL_SECONDS = 0.005
 
 Peaks = tuple[tuple[float, ...], tuple[float, ...]]  # of the input rows and of the output rows
 _NO_PEAKS: Peaks = ((), ())
-
-
-@dataclass(frozen=True)
-class LiveStatus:
-    """How a session is doing.
-
-    Attributes
-    ----------
-    seconds : float
-        Of audio, so far.
-    stats : HostStats
-        Counts since the start; peaks since the status before.
-    input_latency_ms, output_latency_ms : float or None
-        As PortAudio reports them; None where there is no such device.
-    """
-
-    seconds: float
-    stats: HostStats
-    input_latency_ms: float | None
-    output_latency_ms: float | None
-
-    @property
-    def round_trip_ms(self) -> float | None:
-        """From the input socket to the output socket, as PortAudio reports it."""
-        if self.input_latency_ms is None or self.output_latency_ms is None:
-            return None
-        return self.input_latency_ms + self.output_latency_ms
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: levels in dBFS, None for silence; loads as fractions."""
-        found = asdict(self.stats)
-        levels = {
-            f"{way}_dbfs": [dbfs(peak) if peak > 0 else None for peak in found.pop(f"{way}_peaks")]
-            for way in ("input", "output")
-        }
-        return {"seconds": self.seconds, **levels, **found, "round_trip_ms": self.round_trip_ms}
 
 
 class LiveSession:
@@ -300,7 +266,7 @@ class LiveSession:
             input_map, input_channels = [None] * len(take), 0
         streams = len(input_map) // own
         rows = streams * model.output_channels
-        engine = stack.enter_context(Engine(self._program, streams))
+        engine = Engine(self._program, streams)
         for name, value in self._levels.items():
             engine.set(name, value)
         keeps = self._paths["record"] is not None or self._paths["to"] is not None
@@ -346,7 +312,7 @@ class LiveSession:
             self.stream = PortAudioStream(
                 self._host, self.source, self.sink, self._block_frames or 0, self._latency
             )
-        stack.callback(self.stream.stop)
+        stack.callback(self._stop_stream)
         self.stream.start()
         self.started = True
 
@@ -429,6 +395,22 @@ class LiveSession:
             raise DeviceError(f"{self.sink}: has asked for no audio for {still_seconds:.0f} s")
 
     # -- closing --
+
+    def _stop_stream(self) -> None:
+        if isinstance(self.stream, ClockStream) or not self.started or self._is_called():
+            self.stream.stop()
+        else:
+            self.stream.abandon()
+            self.notes.append(f"{self.sink}: does not answer any more, and was left as it is")
+
+    def _is_called(self) -> bool:
+        """Whether the device still calls the host; two seconds without a call are taken for no."""
+        callbacks = self._poll().stats.callbacks
+        for _ in range(round(_GONE_SECONDS / _SHORT_POLL_SECONDS)):
+            if self._poll().stats.callbacks != callbacks:
+                return True
+            time.sleep(_SHORT_POLL_SECONDS)
+        return False
 
     def _finish(self) -> None:
         stats = self._poll().stats if self.started else None

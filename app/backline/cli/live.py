@@ -16,7 +16,8 @@ from .render import read_layers
 
 if TYPE_CHECKING:
     from ..host import Latency
-    from ..session import LiveSession, LiveStatus
+    from ..native_host import LiveStatus
+    from ..session import LiveSession
 
 _LOWEST_DBFS = -60.0
 _METER_CELLS = 24
