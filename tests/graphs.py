@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from backline.activations import ACTIVATIONS, Activation
 from backline.graph import Graph
 from backline.layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Lstm, Multiply, Slice
+
+
+def examples(count: int) -> settings:
+    """Settings for a test that draws `count` examples, and ``BACKLINE_SOAK`` times as many in scripts/soak."""
+    return settings(max_examples=count * int(os.environ.get("BACKLINE_SOAK", "1")), deadline=None)
 
 
 def array(seed: int, *shape: int, scale: float = 0.5) -> np.ndarray:
@@ -21,7 +28,7 @@ def divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
 
 
-KINDS = ["conv", "conv", "wave", "wave", "gated", "norm", "lstm", "act", "scale"]
+KINDS = ["conv", "conv", "wave", "wave", "gated", "stride", "norm", "lstm", "act", "scale"]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -66,89 +73,111 @@ def activations(draw, channels: int) -> Activation:
     return Activation(kind, parameters.get(kind, ()))
 
 
+class _Draft:
+    """A graph while it is drawn: its nodes, where the signal stands, and what may still be added to it."""
+
+    def __init__(self, draw) -> None:
+        self.draw = draw
+        self.channels_in = draw(st.integers(1, 5))
+        self.nodes: list = []
+        self.widths = {"x": self.channels_in}
+        self.at = "x"
+        self.skip: str | None = None
+        self.strided = False
+
+    @property
+    def width(self) -> int:
+        return self.widths[self.at]
+
+    def add(self, kind: str, name: str) -> None:
+        self.widths[name] = self.width
+        getattr(self, f"add_{kind}")(name, self.draw(SEEDS))
+        self.at = name
+
+    def convolve(self, name: str, out: int, seed: int, stride: int = 1) -> str:
+        """A grouped convolution of whatever groups fit, perhaps with a mixin; returns what it wrote."""
+        groups = self.draw(st.sampled_from([g for g in divisors(self.width) if out % g == 0]))
+        shape = {"in_channels": self.width, "out_channels": out, "groups": groups, "seed": seed}
+        shape |= {
+            "kernel": self.draw(st.integers(1, 5)),
+            "dilation": self.draw(st.sampled_from([1, 2, 5, 131])),
+        }
+        shape |= {"bias": self.draw(st.booleans()), "stride": stride}
+        self.nodes.append(conv_node(f"{name} conv", self.at, shape))
+        if self.strided or stride > 1 or not self.draw(st.booleans()):
+            return f"{name} conv"
+        mix_groups = self.draw(st.sampled_from([g for g in divisors(self.channels_in) if out % g == 0]))
+        mixin = array(seed + 2, out, self.channels_in // mix_groups, 1)
+        self.nodes.append(Conv1d(f"{name} mixin", "x", mixin, groups=mix_groups))
+        self.nodes.append(Add(f"{name} mixed", f"{name} conv", f"{name} mixin"))
+        return f"{name} mixed"
+
+    def add_conv(self, name: str, seed: int) -> None:
+        out = self.draw(st.integers(1, 12))
+        self.widths[name] = out
+        self.nodes.append(Activate(name, self.convolve(name, out, seed), self.draw(activations(out))))
+
+    def add_stride(self, name: str, seed: int) -> None:
+        out = self.widths[name] = self.draw(st.integers(1, 6))
+        last = self.convolve(name, out, seed, self.draw(st.integers(2, 3)))
+        self.nodes.append(Activate(name, last, self.draw(activations(out))))
+        self.strided, self.skip = True, None
+
+    def add_wave(self, name: str, seed: int) -> None:
+        """A WaveNet layer: activation, running sum, one-tap convolution, residual."""
+        out, z = self.width, f"{name} z"
+        self.nodes.append(Activate(z, self.convolve(name, out, seed), self.draw(activations(out))))
+        if self.skip is not None and self.widths[self.skip] == out:
+            self.nodes.append(Add(f"{name} sum", self.skip, z))
+        self.skip = z if self.nodes[-1].output == z else f"{name} sum"
+        self.widths[self.skip] = out
+        self.nodes.append(Conv1d(f"{name} 1x1", z, array(seed + 3, out, out, 1, scale=0.3)))
+        self.nodes.append(Add(name, self.at, f"{name} 1x1"))
+
+    def add_gated(self, name: str, seed: int) -> None:
+        out = self.widths[name] = self.draw(st.integers(1, 6))
+        last = self.convolve(name, 2 * out, seed)
+        self.nodes.append(Slice(f"{name} top", last, 0, out))
+        self.nodes.append(Slice(f"{name} bottom", last, out, out))
+        self.nodes.append(Activate(f"{name} a", f"{name} top", self.draw(activations(out))))
+        self.nodes.append(Activate(f"{name} b", f"{name} bottom", Activation("sigmoid")))
+        if self.draw(st.booleans()):
+            self.nodes.append(Multiply(name, f"{name} a", f"{name} b"))
+        else:
+            self.nodes.append(Crossfade(name, f"{name} top", f"{name} a", f"{name} b"))
+
+    def add_norm(self, name: str, seed: int) -> None:
+        variance = np.abs(array(seed, self.width)) + np.float32(0.1)
+        mean, gamma = array(seed + 1, self.width), array(seed + 2, self.width)
+        self.nodes.append(BatchNorm(name, self.at, mean, variance, gamma))
+
+    def add_act(self, name: str, seed: int) -> None:
+        self.nodes.append(Activate(name, self.at, self.draw(activations(self.width))))
+
+    def add_scale(self, name: str, seed: int) -> None:
+        shift = array(seed + 1, self.width) if self.draw(st.booleans()) else None
+        count = self.draw(st.sampled_from([1, self.width]))
+        self.nodes.append(Affine(name, self.at, array(seed, count), shift))
+
+    def add_lstm(self, name: str, seed: int) -> None:
+        hidden = self.draw(st.integers(1, 9))
+        weights = (array(seed, 4 * hidden, self.width), array(seed + 1, 4 * hidden, hidden))
+        state = [array(seed + k, hidden) for k in (3, 4)] if self.draw(st.booleans()) else []
+        self.nodes.append(Lstm(name, self.at, *weights, array(seed + 2, 4 * hidden), *state))
+        self.widths[name] = hidden
+
+
 @st.composite
 def graphs(draw, max_layers: int = 6) -> Graph:
-    """A random graph: convolutions with mixins, residuals, skips, gates, norms, LSTMs, in any sequence."""
-    channels_in = draw(st.integers(1, 5))
-    nodes: list = []
-    signals = {"x": channels_in}
-    current, skip = "x", None
+    """A random graph: convolutions, mixins, residuals, skips, gates, strides, norms, LSTMs in any order."""
+    draft = _Draft(draw)
     for layer in range(draw(st.integers(1, max_layers))):
-        kind = draw(st.sampled_from(KINDS))
-        seed, channels = draw(SEEDS), signals[current]
-        name = f"layer {layer}"
-        if kind in ("conv", "wave", "gated"):
-            groups = draw(st.sampled_from(divisors(channels)))
-            out = channels if kind == "wave" else groups * draw(st.integers(1, 6))
-            mid = 2 * out if kind == "gated" else out
-            groups = groups if mid % groups == 0 else 1
-            shape = {
-                "in_channels": channels,
-                "out_channels": mid,
-                "groups": groups,
-                "stride": 1,
-                "seed": seed,
-            }
-            shape |= {"kernel": draw(st.integers(1, 5)), "dilation": draw(st.sampled_from([1, 2, 5, 131]))}
-            shape |= {"bias": draw(st.booleans())}
-            nodes.append(conv_node(f"{name} conv", current, shape))
-            last = f"{name} conv"
-            if draw(st.booleans()):
-                mix_groups = draw(st.sampled_from([g for g in divisors(channels_in) if mid % g == 0]))
-                mixin = array(seed + 2, mid, channels_in // mix_groups, 1)
-                nodes.append(Conv1d(f"{name} mixin", "x", mixin, groups=mix_groups))
-                nodes.append(Add(f"{name} mixed", last, f"{name} mixin"))
-                last = f"{name} mixed"
-            if kind == "gated":
-                nodes.append(Slice(f"{name} top", last, 0, out))
-                nodes.append(Slice(f"{name} bottom", last, out, out))
-                nodes.append(Activate(f"{name} a", f"{name} top", draw(activations(out))))
-                nodes.append(Activate(f"{name} b", f"{name} bottom", Activation("sigmoid")))
-                if draw(st.booleans()):
-                    nodes.append(Multiply(f"{name} z", f"{name} a", f"{name} b"))
-                else:
-                    nodes.append(Crossfade(f"{name} z", f"{name} top", f"{name} a", f"{name} b"))
-            else:
-                nodes.append(Activate(f"{name} z", last, draw(activations(out))))
-            signals[f"{name} z"] = out
-            if kind == "wave":
-                if skip is None or signals[skip] != out:
-                    skip = f"{name} z"
-                else:
-                    nodes.append(Add(f"{name} sum", skip, f"{name} z"))
-                    skip = f"{name} sum"
-                    signals[skip] = out
-                nodes.append(Conv1d(f"{name} 1x1", f"{name} z", array(seed + 3, out, out, 1, scale=0.3)))
-                nodes.append(Add(name, current, f"{name} 1x1"))
-            else:
-                nodes.append(Affine(name, f"{name} z", array(seed + 4, 1)))
-            signals[name] = out
-        else:
-            signals[name] = channels
-            if kind == "norm":
-                variance = np.abs(array(seed, channels)) + np.float32(0.1)
-                nodes.append(
-                    BatchNorm(name, current, array(seed + 1, channels), variance, array(seed + 2, channels))
-                )
-            elif kind == "act":
-                nodes.append(Activate(name, current, draw(activations(channels))))
-            elif kind == "scale":
-                nodes.append(Affine(name, current, array(seed, channels), array(seed + 1, channels)))
-            else:
-                hidden = draw(st.integers(1, 9))
-                weights = (array(seed, 4 * hidden, channels), array(seed + 1, 4 * hidden, hidden))
-                state = (
-                    (array(seed + 3, hidden), array(seed + 4, hidden))
-                    if draw(st.booleans())
-                    else (None, None)
-                )
-                nodes.append(Lstm(name, current, *weights, array(seed + 2, 4 * hidden), *state))
-                signals[name] = hidden
-        current = name
-    if skip is not None and draw(st.booleans()):
-        current = skip
+        draft.add(draw(st.sampled_from(KINDS)), f"layer {layer}")
+    output = draft.at
+    if draft.skip is not None and draw(st.booleans()):
+        output = draft.skip
     prewarm = draw(st.sampled_from([0, 0, 1, 500]))
-    return Graph(tuple(nodes), "x", channels_in, current, prewarm_frames=prewarm)
+    return Graph(tuple(draft.nodes), "x", draft.channels_in, output, prewarm_frames=prewarm)
 
 
 @st.composite

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from graphs import SEEDS, array, conv_arrays, conv_node, conv_shapes, cuts, graphs, in_blocks
-from hypothesis import assume, given, settings
+from graphs import SEEDS, array, conv_arrays, conv_node, conv_shapes, cuts, examples, graphs, in_blocks
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import backline
@@ -42,7 +42,7 @@ def worst_error(model: Model, x: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", ISAS)
 @given(shape=conv_shapes(), frames=st.integers(0, 700))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_conv_agrees_with_the_reference(name, shape, frames):
     model = Model(conv_graph(shape), name)
     assert worst_error(model, array(1, frames, shape["in_channels"])) < 4e-6
@@ -50,14 +50,14 @@ def test_conv_agrees_with_the_reference(name, shape, frames):
 
 @pytest.mark.parametrize("name", ISAS)
 @given(graph=graphs(), frames=st.integers(1, 400))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_drawn_graphs_agree_with_the_reference(name, graph, frames):
-    assert worst_error(Model(graph, name), array(2, frames, graph.input_channels)) < 2e-4
+    assert worst_error(Model(graph, name), array(2, frames, graph.input_channels)) < 5e-5
 
 
 @pytest.mark.parametrize("name", ISAS)
 @given(graph=graphs(), seed=SEEDS, data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_blocks_of_any_size_give_the_same_bits(name, graph, seed, data):
     model = Model(graph, name)
     frames = data.draw(st.integers(1, 1500))
@@ -72,7 +72,7 @@ def test_blocks_of_any_size_give_the_same_bits(name, graph, seed, data):
 
 @pytest.mark.parametrize("name", ISAS)
 @given(shape=conv_shapes(), data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_strided_blocks_give_the_same_bits(name, shape, data):
     model = Model(conv_graph(shape), name)
     frames = data.draw(st.integers(1, 900))
@@ -81,26 +81,26 @@ def test_strided_blocks_give_the_same_bits(name, shape, data):
         np.testing.assert_array_equal(in_blocks(stream, x, data.draw(cuts(frames, 300))), model(x))
 
 
-def test_a_thousand_random_cuts(isa, wavenet_file):
-    """The issue's own figures: blocks of 1 to 4096 frames, 1,000 cuts, the same bits as one call."""
-    graph = backline.load(wavenet_file).graph
-    model = Model(graph, isa)
-    rng = np.random.default_rng(5)
-    sizes = rng.integers(1, 4097, 1001).tolist()
-    short = rng.integers(1, 17, 1001).tolist()
-    for blocks in (sizes[:200], short):
-        x = array(7, sum(blocks), 1, scale=0.2)
-        with model.stream(4096) as stream:
-            np.testing.assert_array_equal(in_blocks(stream, x, blocks), model(x))
-    x = array(7, sum(sizes) // 8, 1, scale=0.2)
-    edges = np.sort(rng.choice(np.arange(1, len(x)), 1000, replace=False)).tolist()
-    blocks = np.diff([0, *edges, len(x)]).tolist()
+def test_a_thousand_random_cuts(isa):
+    """1,000 cuts into blocks of 1 to 4096 frames give the same bits as one call."""
+    model = Model(backline.load("overdrive").graph, isa)
+    blocks = np.random.default_rng(5).integers(1, 4097, 1001).tolist()
+    x = array(7, sum(blocks), scale=0.2)
     with model.stream(4096) as stream:
         np.testing.assert_array_equal(in_blocks(stream, x, blocks), model(x))
 
 
+def test_a_thousand_cuts_into_crumbs(isa, wavenet_file):
+    """Blocks shorter than a vector: every tail there is."""
+    model = Model(backline.load(wavenet_file).graph, isa)
+    blocks = np.random.default_rng(6).integers(1, 17, 1001).tolist()
+    x = array(7, sum(blocks), 2, scale=0.2)
+    with model.stream(16) as stream:
+        np.testing.assert_array_equal(in_blocks(stream, x, blocks), model(x))
+
+
 @given(shape=conv_shapes(max_stride=3), frames=st.integers(1, 300))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_conv_agrees_with_pytorch(shape, frames):
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
     weight, bias = conv_arrays(shape)
@@ -120,7 +120,7 @@ def test_conv_agrees_with_pytorch(shape, frames):
 
 
 @given(shape=conv_shapes(max_channels=12, max_stride=1), frames=st.integers(1, 60))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_conv_agrees_with_keras(shape, frames):
     os.environ["KERAS_BACKEND"] = "torch"
     pytest.importorskip("torch", reason="Keras runs on PyTorch here")
@@ -171,10 +171,19 @@ def test_activations_are_within_4_ulp(isa, kind):
     assert error[normal].max() <= 4
 
 
-def test_a_tanh_of_anything_is_finite(isa):
-    graph = Graph((Activate("y", "x", Activation("tanh")),), "x", 1, "y")
-    x = np.array([0.0, -0.0, 1e-45, 3e38, -3e38, np.inf, -np.inf], np.float32)
-    np.testing.assert_array_equal(Model(graph, isa)(x), np.array([0, 0, 0, 1, -1, 1, -1], np.float32))
+@pytest.mark.parametrize("kind", ["tanh", "sigmoid", "relu", "fasttanh", "hardswish", "softsign", "elu"])
+def test_activations_of_huge_values_agree_with_the_reference(isa, kind):
+    graph = Graph((Activate("y", "x", Activation(kind, (1.0,) if kind == "elu" else ())),), "x", 1, "y")
+    x = np.array([0.0, -0.0, 1e30, -1e30, 3e38, -3e38], np.float32)
+    expected = reference.run(graph, x[None].astype(np.float64))[0]
+    np.testing.assert_allclose(Model(graph, isa)(x), expected, rtol=1e-6)
+
+
+def test_infinities_saturate_where_the_function_does(isa):
+    ends = np.array([np.inf, -np.inf], np.float32)
+    for kind, expected in (("tanh", [1, -1]), ("sigmoid", [1, 0]), ("relu", [np.inf, 0])):
+        graph = Graph((Activate("y", "x", Activation(kind)),), "x", 1, "y")
+        np.testing.assert_array_equal(Model(graph, isa)(ends), np.array(expected, np.float32))
 
 
 def test_streams_do_not_know_their_neighbours(isa, wavenet_file):
@@ -260,6 +269,9 @@ class TestWhatUsersGetWrong:
             ((np.ones((1, 1, 2)),), {"dilation": 2_000_000_000}, "dilation"),
             ((np.ones((1, 1, 2)),), {"dilation": 0}, "dilation"),
             ((np.ones((1, 1, 2)),), {"stride": -1}, "stride"),
+            ((np.ones((1, 1, 2)),), {"stride": 2.0}, "stride"),
+            ((np.ones((1, 1, 2)),), {"stride": True}, "stride"),
+            ((np.ones((1, 1, 2)),), {"groups": "a"}, "groups"),
             ((np.ones((1, 1, 1)),), {"groups": 0}, "channel count|groups"),
             ((np.ones((0, 1, 1)),), {}, "shape"),
             (("nonsense",), {}, "numbers"),
@@ -268,6 +280,18 @@ class TestWhatUsersGetWrong:
     def test_conv1d(self, arguments, options, says):
         with pytest.raises(backline.ModelError, match=says):
             backline.conv1d(*arguments, **options)
+
+    @pytest.mark.parametrize("prewarm", ["x", 2.7, -1, 1 << 40, None])
+    def test_prewarm(self, prewarm, wavenet_file):
+        with pytest.raises(backline.ModelError, match="prewarm is"):
+            backline.load(wavenet_file, prewarm=prewarm)
+
+    def test_an_engine_does_not_read_beyond_its_array(self):
+        engine = Engine(backline.conv1d(np.ones((1, 1, 1))).program, 2)
+        one_row, doubles = np.ones((1, 8), np.float32), np.ones((2, 8))
+        for array_ in (one_row, doubles, np.ones((8, 2), np.float32).T, np.ones(16, np.float32)):
+            with pytest.raises(ValueError, match="expected contiguous float32"):
+                engine.process(array_)
 
     def test_isa(self, monkeypatch):
         monkeypatch.setenv("BACKLINE_ISA", "mmx")
@@ -292,10 +316,10 @@ SHAPE |= {"bias": True, "seed": 1}
 
 
 @given(graph=graphs())
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_all_instruction_sets_agree(graph):
     assume(len(ISAS) > 1)
     x = array(8, 200, graph.input_channels)
     results = [Model(graph, name)(x) for name in ISAS]
     for other in results[1:]:
-        np.testing.assert_allclose(other, results[0], atol=3e-4, rtol=1e-4)
+        np.testing.assert_allclose(other, results[0], atol=1e-4)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from documents import DOCUMENTS, layers_for, lstm, nested, numbers, state_dict, torch_layers, wavenet
+from graphs import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -168,7 +169,11 @@ BROKEN = [
         "weights[0][1][2]: expected a number, found",
     ),
     ("keras", put("layers", 0, "weights", 0, 1, 2, value=1e200), "weights[0][1][2]: expected a number that"),
-    ("keras", put("layers", 1, "groups", value=3), "layer 1: groups 3 does not divide the 4 input channels"),
+    (
+        "keras",
+        put("layers", 1, "groups", value=3),
+        "layer 1: conv1d: groups 3 does not divide the 4 input channels",
+    ),
     ("keras", put("layers", 1, "kernel_size", value=[2**31]), "layer 1: field 'kernel_size'"),
     (
         "keras",
@@ -176,6 +181,7 @@ BROKEN = [
         "an integer or a list of one, found a list of 2",
     ),
     ("keras", put("layers", 1, "strides", value=[2]), "RTNeural's format knows no stride"),
+    ("keras", put("layers", 0, "strides", value=2), "layer 0: field 'strides': RTNeural's format knows no"),
     ("keras", put("layers", 2, "weights", 3, value=[-1.0, 1.0]), "variance plus epsilon has to be positive"),
     ("keras", put("layers", 2, "shape", value=[None, None, 3]), "expected 2 channels as before, found 3"),
     ("keras", put("layers", 3, "weights", 0, value=[[1, 2, 3]]), "a list of 1 or 2 slopes"),
@@ -302,7 +308,7 @@ def test_layers_belong_to_a_state_dict_only(tmp_path: Path) -> None:
         (drop(0, "type"), "layers[0]: field 'type' is missing"),
         (drop(1, "in_channels"), "layers[1]: field 'in_channels' is missing"),
         (put(1, "in_channels", value=6), "layers[1]: expected in_channels 4"),
-        (put(0, "groups", value=4), "layers[0]: groups 4 does not divide the 2 input channels"),
+        (put(0, "groups", value=4), "layers[0]: conv1d: groups 4 does not divide the 2 input channels"),
         (put(0, "kernel_size", value=2**31), "layers[0]: field 'kernel_size'"),
         (put(0, "bias", value=1), "layers[0]: field 'bias': expected true or false, found 1"),
         (put(0, "padding", value=1), "layers[0]: unknown field 'padding'"),
@@ -380,7 +386,7 @@ def graph_or_refusal(path: Path, quality: float, layers: list[dict[str, Any]] | 
         assert isinstance(outcome, Graph)
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import array, in_blocks
-from hypothesis import given, settings
+from graphs import array, examples, in_blocks
+from hypothesis import given
 from hypothesis import strategies as st
 
 import backline
@@ -61,7 +61,7 @@ def test_a_turn_before_the_first_frame_is_exact():
     value=st.floats(0, 10, width=32),
     blocks=st.lists(st.integers(1, 700), min_size=8),
 )
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_blocks_do_not_change_the_ramp(at, value, blocks):
     results = []
     for sizes in ([sum(blocks)], blocks):

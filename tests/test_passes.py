@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from graphs import array, graphs
-from hypothesis import given, settings
+from graphs import array, examples, graphs
+from hypothesis import given
 
 import backline
 from backline import passes, reference
@@ -15,7 +15,7 @@ from backline.layers import Activate, Affine, BatchNorm, Conv1d
 
 
 @given(graph=graphs())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_the_answer_stays(graph):
     x = array(0, graph.input_channels, 300).astype(np.float64)
     before = reference.run(graph, x)

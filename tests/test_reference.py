@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from graphs import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backline import reference
@@ -53,7 +54,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Conv1d, np.ndarray]:
 
 
 @given(convolutions())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_conv1d_equals_torch(drawn: tuple[Conv1d, np.ndarray]) -> None:
     torch = pytest.importorskip("torch", reason=NEEDS_TORCH)
     node, x = drawn
@@ -101,7 +102,7 @@ def test_rtneural_issue_114(groups: int, parameters: int, expected: tuple[float,
 
 
 @given(st.integers(1, 3), st.integers(1, 6), st.booleans(), st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_lstm_equals_torch(inputs: int, hidden: int, stated: bool, seed: int) -> None:
     torch = pytest.importorskip("torch", reason=NEEDS_TORCH)
     rng = np.random.default_rng(seed)

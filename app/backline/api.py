@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .engine import Model
 from .errors import ModelError
 from .formats import load_graph
 from .graph import Graph
-from .layers import MAX_SIZE, Array, Conv1d
+from .layers import MAX_SIZE, Array, Conv1d, check_size
 
 Path = str | os.PathLike[str]
 
@@ -52,12 +53,12 @@ def load(
 
 
 def _prewarmed(graph: Graph, prewarm: bool | int) -> Graph:
-    if prewarm is True:
-        return graph
-    frames = int(prewarm)
-    if not 0 <= frames <= MAX_SIZE:
-        raise ModelError(f"{graph.name}: prewarm of {frames} frames is outside 0 to {MAX_SIZE}")
-    return replace(graph, prewarm_frames=frames)
+    if isinstance(prewarm, (bool, np.bool_)):
+        return graph if prewarm else replace(graph, prewarm_frames=0)
+    if not isinstance(prewarm, Integral) or not 0 <= prewarm <= MAX_SIZE:
+        expected = f"True, False or 0 to {MAX_SIZE} frames"
+        raise ModelError(f"{graph.name}: prewarm is {prewarm!r}, expected {expected}")
+    return replace(graph, prewarm_frames=int(prewarm))
 
 
 def conv1d(
@@ -95,8 +96,9 @@ def conv1d(
         raise ModelError(f"conv1d: weight and bias have to be arrays of numbers: {error}") from None
     if taps.ndim != 3:
         raise ModelError(f"conv1d: weight has shape {taps.shape}, expected [out][in / groups][kernel]")
+    check_size("conv1d", "groups", groups)
     node = Conv1d("conv1d", "input", taps, shift, groups=groups, dilation=dilation, stride=stride)
-    return Model(Graph((node,), "input", taps.shape[1] * max(groups, 0), "conv1d", name="conv1d"))
+    return Model(Graph((node,), "input", taps.shape[1] * groups, "conv1d", name="conv1d"))
 
 
 def _float32(values: ArrayLike) -> Array:

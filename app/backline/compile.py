@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import reduce
-from math import lcm
 from typing import Any, TypeVar
 
 import numpy as np
@@ -108,7 +106,6 @@ class _Compiler:
         nodes = [_LOWER[type(node)](self, node) for node in self.graph.nodes if not isinstance(node, Slice)]
         output = self.by_name[self.graph.output]
         scratch_rows = _ScratchPlan(self, [*knobs, *nodes], output).rows
-        hop = reduce(lcm, (rate.denominator for rate in self.rates))
         return Tape(
             self.rates,
             self.buffers,
@@ -118,8 +115,7 @@ class _Compiler:
             scratch_rows,
             self.by_name[self.graph.input],
             output,
-            # Whole hops, so that every stride begins at frame 0 again after the prewarm.
-            -(-self.graph.prewarm_frames // hop) * hop,
+            self.graph.prewarm_frames,
         )
 
     def _place_signals(self) -> None:

@@ -103,7 +103,15 @@ class Engine:
         Returns
         -------
         float32 array [streams * output rows][frames written]
+
+        Raises
+        ------
+        ValueError
+            An array of another type, shape or layout: C would read beyond it.
         """
+        rows = self.streams * self.program.info.input_rows
+        if x.dtype != np.float32 or x.ndim != 2 or len(x) != rows or not x.flags.c_contiguous:
+            raise ValueError(f"expected contiguous float32 [{rows}][frames], found {x.dtype} {x.shape}")
         frames = x.shape[1]
         written = lib.bl_engine_output_frames(self.pointer, frames)
         y = np.empty((self.streams * self.program.info.output_rows, written), np.float32)

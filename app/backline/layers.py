@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,7 +191,7 @@ class Conv1d(_Unary):
         source = signals[self.input]
         _check_array(self.output, "weight", self.weight, 3)
         out_channels, per_group, kernel = self.weight.shape
-        _check_groups(self.output, self.groups, source.channels, out_channels)
+        check_groups(self.output, self.groups, source.channels, out_channels)
         if per_group * self.groups != source.channels:
             raise ModelError(
                 f"{self.output}: weight has {per_group} input channels per group in {self.groups} groups, "
@@ -220,7 +221,7 @@ class Conv1d(_Unary):
         assert self.mix is not None
         source = signals[self.mix.input]
         _check_array(self.output, "mix weight", self.mix.weight, 2, result.channels)
-        _check_groups(self.output, self.mix.groups, source.channels, result.channels)
+        check_groups(self.output, self.mix.groups, source.channels, result.channels)
         if self.mix.weight.shape[1] * self.mix.groups != source.channels:
             raise ModelError(
                 f"{self.output}: mix weight has {self.mix.weight.shape[1]} input channels per group in "
@@ -425,9 +426,9 @@ class Lstm(_Unary):
 
 
 def check_size(layer: str, what: str, value: int) -> None:
-    """Raise `ModelError` unless 1 <= value <= `MAX_SIZE`."""
-    if not 1 <= value <= MAX_SIZE:
-        raise ModelError(f"{layer}: {what} is {value}, expected 1 to {MAX_SIZE}")
+    """Raise `ModelError` unless `value` is an integer from 1 to `MAX_SIZE`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= MAX_SIZE:
+        raise ModelError(f"{layer}: {what} is {value!r}, expected an integer from 1 to {MAX_SIZE}")
 
 
 def _check_flat(layer: str, source: Signal) -> None:
@@ -435,7 +436,8 @@ def _check_flat(layer: str, source: Signal) -> None:
         raise ModelError(f"{layer}: needs a signal without feature axis, {source.name} has {source.features}")
 
 
-def _check_groups(layer: str, groups: int, in_channels: int, out_channels: int) -> None:
+def check_groups(layer: str, groups: int, in_channels: int, out_channels: int) -> None:
+    """Raise `ModelError` unless `groups` is a size that divides both numbers of channels."""
     check_size(layer, "groups", groups)
     for what, channels in (("input", in_channels), ("output", out_channels)):
         if channels % groups:

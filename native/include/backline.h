@@ -163,15 +163,15 @@ typedef struct bl_span {
 typedef struct bl_op {
     int32_t kind; /* bl_op_kind */
     int32_t activation;
-    int32_t inputs[4];
-    int32_t outputs[2];
+    int32_t inputs[BL_OP_INPUTS];
+    int32_t outputs[BL_OP_OUTPUTS];
     int32_t kernel;
     int32_t dilation;
     int32_t stride;
     int32_t groups;
     int32_t mix_groups;
     int32_t ramp_frames;
-    bl_span arrays[6];
+    bl_span arrays[BL_OP_ARRAYS];
 } bl_op;
 
 /* A program as the compiler hands it over. Nothing of it is kept after bl_program_new. */
@@ -328,8 +328,8 @@ typedef struct bl_stats {
     double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
     double load_p99;             /* 99 % of callbacks stayed below it; at most 1/32 too high, never too low */
     double load_worst;
-    float input_peaks[64];  /* [input_rows] largest magnitude since the bl_host_stats before */
-    float output_peaks[64]; /* [output_rows] */
+    float input_peaks[BL_HOST_ROWS];  /* [input_rows] largest magnitude since the bl_host_stats before */
+    float output_peaks[BL_HOST_ROWS]; /* [output_rows] */
 } bl_stats;
 
 typedef struct bl_host bl_host;

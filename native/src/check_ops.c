@@ -47,6 +47,7 @@ static bl_status check_same(const checker *c, int32_t tensor, int32_t like)
     return BL_OK;
 }
 
+/* One row that serves all rows of `like`, or a tensor of its shape. */
 static bl_status check_row_or_same(const checker *c, int32_t tensor, int32_t like)
 {
     if (rows_of(c, tensor) != 1) {
@@ -54,7 +55,6 @@ static bl_status check_row_or_same(const checker *c, int32_t tensor, int32_t lik
     }
     REQUIRE(buffer_of(c, tensor)->rate == buffer_of(c, like)->rate, BL_ERROR_SHAPE, "rate",
             buffer_of(c, tensor)->rate, buffer_of(c, like)->rate);
-    /* A row that serves all rows of `like` must outlive the first of them being written. */
     return BL_OK;
 }
 
@@ -162,8 +162,7 @@ static bl_status check_conv1d(const checker *c, const bl_op *op)
     PASS(bl_check_range(c, "reach of the kernel", reach, 0, buffer_of(c, x)->lookback_frames));
     /* Bounded before the product: in and out are at most 2^20, kernel 2^24. */
     int64_t per_tap = out * (in / op->groups);
-    PASS(bl_check_range(c, "weights per tap", per_tap, 1, MOST_BLOB));
-    PASS(bl_check_range(c, "weights", per_tap <= MOST_BLOB / op->kernel, 1, 1));
+    PASS(bl_check_range(c, "weights per tap", per_tap, 1, MOST_BLOB / op->kernel));
     PASS(check_array(c, op, 0, per_tap * op->kernel));
     PASS(check_optional_array(c, op, 1, out));
     PASS(check_activation(c, op, out));
@@ -242,8 +241,9 @@ static bl_status check_knob(const checker *c, const bl_op *op)
     PASS(bl_check_range(c, "ramp", op->ramp_frames, 0, MOST_FRAMES));
     PASS(check_array(c, op, 0, 3));
     const float *range = c->spec->blob + op->arrays[0].offset;
-    REQUIRE(range[1] <= range[0] && range[0] <= range[2], BL_ERROR_VALUE, "default outside a knob's range", 0,
-            0);
+    REQUIRE(range[1] <= range[0] && range[0] <= range[2], BL_ERROR_VALUE,
+            "default of a knob outside its range, near", (int64_t)range[0],
+            (int64_t)(range[0] < range[1] ? range[1] : range[2]));
     return check_no_array(c, op, 1);
 }
 

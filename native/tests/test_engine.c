@@ -1,7 +1,7 @@
 /* The C engine on its own, for sanitizers: programs that run, specs that lie, allocations that fail.
  *
  * Link with -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc. Prints one line per test and exits
- * non-zero at the first failure. An argument sets how many lying specs are tried. */
+ * non-zero at the first failure. BACKLINE_SOAK in the environment multiplies how many lying specs are tried. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,7 +283,7 @@ static void test_failing_allocations(void)
     }
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     for (int isa = 0; isa < BL_ISA_COUNT; isa++) {
         if (bl_isa_available((bl_isa)isa)) {
@@ -293,6 +293,7 @@ int main(int argc, char **argv)
     }
     test_failing_allocations();
     printf("failing allocations are reported and leak nothing\n");
-    test_lies(argc > 1 ? atoi(argv[1]) : 20000);
+    const char *soak = getenv("BACKLINE_SOAK");
+    test_lies(20000 * (soak ? atoi(soak) : 1));
     return 0;
 }

@@ -64,7 +64,7 @@ BL_INLINE void conv_finish(const vec *sum, const bl_conv_job *job, int32_t first
             int32_t at = first + v * VEC_FRAMES;
             vec y = sum[r * vectors + v];
             if (job->leaky) {
-                y = vec_select(vec_less(vec_splat(0.0f), y), y, y * job->slope);
+                y = vec_leaky(y, job->slope);
             }
             if (job->residual.p) {
                 y = y + vec_load(job->residual.p + row * job->residual.pitch + at);

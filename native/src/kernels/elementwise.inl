@@ -10,8 +10,6 @@
     }                                                                                                        \
     break
 
-BL_INLINE vec leaky(vec v, float slope) { return vec_select(vec_less(vec_splat(0.0f), v), v, v * slope); }
-
 BL_INLINE vec leaky_hardtanh(vec v, const float *p)
 {
     vec low = vec_fma(v - p[0], vec_splat(p[2]), vec_splat(p[0]));
@@ -33,14 +31,14 @@ static void activate(bl_activation kind, const float *parameters, const float *x
     case BL_ACT_TANH: ACTIVATE_ROW(vec_tanh(v));
     case BL_ACT_FASTTANH: ACTIVATE_ROW(vec_fasttanh(v));
     case BL_ACT_SIGMOID: ACTIVATE_ROW(vec_sigmoid(v));
-    case BL_ACT_RELU: ACTIVATE_ROW(leaky(v, 0.0f));
+    case BL_ACT_RELU: ACTIVATE_ROW(vec_leaky(v, 0.0f));
     case BL_ACT_LEAKY_RELU:
-    case BL_ACT_PRELU: ACTIVATE_ROW(leaky(v, parameters[0]));
+    case BL_ACT_PRELU: ACTIVATE_ROW(vec_leaky(v, parameters[0]));
     case BL_ACT_SILU: ACTIVATE_ROW(v * vec_sigmoid(v));
     case BL_ACT_SOFTSIGN: ACTIVATE_ROW(v / (1.0f + vec_abs(v)));
     case BL_ACT_HARDTANH: ACTIVATE_ROW(vec_clamp(v, parameters[0], parameters[1]));
     case BL_ACT_LEAKY_HARDTANH: ACTIVATE_ROW(leaky_hardtanh(v, parameters));
-    case BL_ACT_HARDSWISH: ACTIVATE_ROW(v * vec_clamp(v + 3.0f, 0.0f, 6.0f) / 6.0f);
+    case BL_ACT_HARDSWISH: ACTIVATE_ROW(v * (vec_clamp(v + 3.0f, 0.0f, 6.0f) / 6.0f));
     case BL_ACT_ELU: ACTIVATE_ROW(elu(v, parameters[0]));
     default: ACTIVATE_ROW(v);
     }

@@ -42,7 +42,7 @@ typedef struct bl_conv_job {
 } bl_conv_job;
 
 /* One LSTM layer over one chunk. width = hidden rounded up to whole vectors; weights are
- * bias[4][width], w_ih[in][4][width], w_hh[hidden][4][width]; gates i, f, g, o. h has room for two states. */
+ * bias[4][width], w_ih[in][4][width], w_hh[hidden][4][width]; gates i, f, g, o. */
 typedef struct bl_lstm_job {
     const float *weights;
     bl_rows x;

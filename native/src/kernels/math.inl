@@ -10,6 +10,13 @@ BL_INLINE vec vec_clamp(vec x, float low, float high)
     return vec_select(vec_less(vec_splat(high), x), vec_splat(high), x);
 }
 
+/* v above zero, v * slope below. A slope of 0 gives 0, also for -infinity. */
+BL_INLINE vec vec_leaky(vec v, float slope)
+{
+    vec zero = vec_splat(0.0f);
+    return vec_select(vec_less(zero, v), v, slope == 0.0f ? zero : v * slope);
+}
+
 /* exp(x). Below -87.3 the result is not normal and flushes to zero; above 88.7 it is infinite. */
 BL_INLINE vec vec_exp(vec x)
 {
@@ -53,9 +60,11 @@ BL_INLINE vec vec_expm1_negative(vec x)
     return 2.0f * t / (1.0f - t);
 }
 
-/* The rational approximation NeuralAmpModelerCore calls fast_tanh. */
+/* The rational approximation NeuralAmpModelerCore calls fast_tanh. Its terms grow with the fourth power of x, but
+ * its value has long settled where they overflow. */
 BL_INLINE vec vec_fasttanh(vec x)
 {
+    x = vec_clamp(x, -1e8f, 1e8f);
     vec size = vec_abs(x);
     vec square = x * x;
     vec top = 2.45550750702956f + 2.45550750702956f * size

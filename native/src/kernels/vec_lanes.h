@@ -1,5 +1,5 @@
-/* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header
- * has defined VEC_FRAMES, VEC_REGISTERS and, as VEC_HAS_FMA, vec_fma itself if the machine fuses. */
+/* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
+ * defined VEC_FRAMES and VEC_REGISTERS, and defines vec_fma afterwards: whether it fuses is the machine's. */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
 
@@ -22,7 +22,6 @@ static inline vec vec_select(vec_mask m, vec yes, vec no)
 }
 static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
 static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
-static inline vec vec_from_int(vec_int a) { return __builtin_convertvector(a, vec); }
 static inline vec vec_from_bits(vec_int a) { return (vec)a; }
 
 #endif

@@ -21,7 +21,6 @@ static inline vec_mask vec_less(vec a, vec b) { return a < b; }
 static inline vec vec_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
 static inline vec vec_abs(vec a) { return __builtin_fabsf(a); }
 static inline vec_int vec_to_int(vec a) { return (int32_t)a; }
-static inline vec vec_from_int(vec_int a) { return (float)a; }
 static inline vec vec_from_bits(vec_int a)
 {
     vec v;
