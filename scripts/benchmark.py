@@ -12,12 +12,12 @@ measure; a real-time figure on a quiet one is the same.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
+from machine import processor
 
 import backline
 from backline.engine import Engine, Model
@@ -39,15 +39,6 @@ def times_real_time(model: Model, block_frames: int, repeats: int) -> list[float
                 engine.process(x)
             found.append(blocks * block_frames / rate_hz / (time.thread_time() - start))
     return found[1:]
-
-
-def processor() -> str:
-    """Name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def main() -> None:

@@ -26,8 +26,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from machine import processor
 
 RATE_HZ = 48000
 PERIOD = 64
@@ -141,14 +142,10 @@ def worker(which: str, model: str, seconds: float) -> None:
 
 def machine(real_time: bool) -> str:
     """The machine in a line."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     priority = "at real-time priority" if real_time else "without real-time priority"
     return (
-        f"{name}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
+        f"{processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}{load}; jackd -d dummy, {RATE_HZ} Hz, {PERIOD} frames, {priority}"
     )
 

@@ -8,7 +8,6 @@ From the top of an installed checkout, on a machine with nothing else to do::
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from machine import processor
 
 import backline
 from backline.pluck import riff
@@ -40,16 +40,6 @@ def live_load(block_frames: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return summary
-
-
-def machine() -> str:
-    """Name of the processor, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def draw_takes(axes: Any, dry: Any, wet: Any) -> None:
@@ -108,7 +98,7 @@ def main() -> None:
         draw_load(figure.add_subplot(grid[1, 1]))
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)
-        figure.supxlabel(f"{machine()}, {model.isa}, one thread", fontsize=7.5, x=0.99, ha="right")
+        figure.supxlabel(f"{processor()}, {model.isa}, one thread", fontsize=7.5, x=0.99, ha="right")
         Path("docs").mkdir(exist_ok=True)
         figure.savefig("docs/overdrive.png", dpi=110)
 

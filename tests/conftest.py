@@ -1,12 +1,16 @@
 """Fixtures all tests may use.
 
 The golden data lies beside the repository, in ``../shared/golden``; where it is absent, tests that ask
-for it are skipped and say so.
+for it are skipped and say so. So are tests that need a program or package that is not there, unless the
+variable BACKLINE_REQUIRE names it (``torch jackd golden``): then nothing runs and the run fails.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,28 @@ import pytest
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WITHOUT_GOLDEN = f"golden data not found at {GOLDEN}"
+#: What BACKLINE_REQUIRE may name and is a program; the rest are packages, but for the golden data.
+PROGRAMS = {"clang", "gcc", "jackd", "nm"}
+PACKAGES = {"jack", "keras", "torch"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "golden_kinds(*kinds): run once for each case of these kinds in the golden manifest"
     )
+    wanted = os.environ.get("BACKLINE_REQUIRE", "").split()
+    if absent := [name for name in wanted if not _is_there(name)]:
+        raise pytest.UsageError(f"BACKLINE_REQUIRE names what is not here: {', '.join(absent)}")
+
+
+def _is_there(name: str) -> bool:
+    if name == "golden":
+        return (GOLDEN / "manifest.json").is_file()
+    if name in PROGRAMS:
+        return shutil.which(name) is not None
+    if name in PACKAGES:
+        return importlib.util.find_spec(name) is not None
+    raise pytest.UsageError(f"BACKLINE_REQUIRE: {name!r} is none of golden, {sorted(PROGRAMS | PACKAGES)}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -33,6 +53,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("golden_case", [absent])
         return
     cases = [case for case in _manifest()["cases"] if case["kind"] in marker.args]
+    without = set(marker.args) - {case["kind"] for case in cases}
+    assert not without, f"{metafunc.definition.nodeid}: the golden manifest has no case of kind {without}"
     metafunc.parametrize("golden_case", [pytest.param(case, id=case["id"]) for case in cases])
 
 

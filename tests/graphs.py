@@ -15,7 +15,7 @@ from backline.layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade,
 
 
 def examples(count: int) -> settings:
-    """Settings for a test that draws `count` examples, and ``BACKLINE_SOAK`` times as many in scripts/soak."""
+    """Settings for `count` drawn examples, and ``BACKLINE_SOAK`` times as many in scripts/soak."""
     return settings(max_examples=count * int(os.environ.get("BACKLINE_SOAK", "1")), deadline=None)
 
 

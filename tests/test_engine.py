@@ -286,6 +286,27 @@ class TestWhatUsersGetWrong:
         with pytest.raises(backline.ModelError, match="prewarm is"):
             backline.load(wavenet_file, prewarm=prewarm)
 
+    def test_numpy_integers_are_integers(self):
+        weight, x = array(0, 2, 2, 3), array(1, 900, 2)
+        found = backline.conv1d(weight, dilation=np.uint8(200), stride=np.int64(3))(x)
+        np.testing.assert_array_equal(found, backline.conv1d(weight, dilation=200, stride=3)(x))
+
+    def test_a_model_does_not_follow_its_arrays(self):
+        weight = np.ones((1, 1, 1), np.float32)
+        model = backline.conv1d(weight)
+        weight[:] = 0
+        assert Model(model.graph)(np.ones(1, np.float32)) == 1
+
+    @pytest.mark.parametrize("weight", [[[[1j]]], [[[10**400]]], [[["a"]]], [[[True]]], None])
+    def test_weights_that_are_no_real_numbers(self, weight):
+        with pytest.raises(backline.ModelError, match="array of real numbers"):
+            backline.conv1d(weight)
+
+    @pytest.mark.parametrize("path", [None, 1, b"overdrive", "a" * 5000, "nul\0"])
+    def test_paths_that_are_none(self, path):
+        with pytest.raises(backline.ModelError):
+            backline.load(path)
+
     def test_an_engine_does_not_read_beyond_its_array(self):
         engine = Engine(backline.conv1d(np.ones((1, 1, 1))).program, 2)
         one_row, doubles = np.ones((1, 8), np.float32), np.ones((2, 8))

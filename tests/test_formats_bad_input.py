@@ -210,6 +210,34 @@ def test_broken_documents(
         assert text in refusal(path, layers=layers_for(document))
 
 
+KERAS_NOTES = [
+    (put("layers", 1, "padding", value="causal"), []),
+    (put("layers", 1, "padding", value="valid"), []),
+    (put("layers", 1, "strides", value=[1]), []),
+    (
+        put("layers", 1, "padding", value="same"),
+        ["layer 1 conv1d: runs causal, as RTNeural runs it, not with padding 'same'"],
+    ),
+    (
+        put("layers", 1, "padding", value=3),
+        ["layer 1 conv1d: runs causal, as RTNeural runs it, not with padding 3"],
+    ),
+    (put("layers", 0, "padding", value="same"), ["layer 0 dense: field 'padding' was ignored"]),
+    (put("layers", 4, "go_backwards", value=True), ["layer 4 lstm: field 'go_backwards' was ignored"]),
+]
+
+
+@pytest.mark.parametrize(("mutate", "notes"), KERAS_NOTES)
+def test_keras_says_what_it_does_not_do(
+    tmp_path: Path, mutate: Callable[[dict[str, Any]], None], notes: list[str]
+) -> None:
+    document = DOCUMENTS["keras"]()
+    mutate(document)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert list(load_graph(path).notes) == notes
+
+
 FILES = [
     (b"", "is empty"),
     (b" \n", "is empty"),

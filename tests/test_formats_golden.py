@@ -10,26 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from golden_scope import LATER, LATER_FORMATS
 
 from backline import reference
 from backline.errors import ModelError
 from backline.formats import load_graph
 from backline.graph import Graph
 from backline.layers import Conv1d
-
-#: What the files that come with a later issue are refused for.
-NOT_YET = {
-    "slimmable_wavenet.nam": "slimmable",
-    "wavenet_a2_max.nam": "condition_dsp",
-    "wavenet_condition_dsp.nam": "condition_dsp",
-    "wn_film_grouped_gated.nam": "condition_dsp",
-    "wn_cond_dsp.nam": "condition_dsp",
-    "cn_bn_relu.nam": "ConvNet",
-    "lin_33.nam": "Linear",
-    "gru.json": "gru",
-    "ax_gru8_skip_gains.json": "AIDA-X",
-    "gml_lstm20_skip.json": "GuitarML",
-}
 
 
 def read_input(golden: Path, case: dict[str, Any]) -> np.ndarray:
@@ -59,8 +46,8 @@ def assert_is_stored_float64(y: np.ndarray, stored: np.ndarray) -> None:
 def test_nam(golden: Path, golden_case: dict[str, Any]) -> None:
     path = golden / golden_case["model"]
     quality = 1.0 if golden_case["slim"] is None else golden_case["slim"]
-    if path.name in NOT_YET:
-        assert_refused(path, NOT_YET[path.name], quality=quality)
+    if path.name in LATER:
+        assert_refused(path, LATER[path.name], quality=quality)
         return
     graph = load_graph(path, quality=quality)
     if golden_case["state"] == "no_prewarm":
@@ -80,7 +67,7 @@ def test_nam(golden: Path, golden_case: dict[str, Any]) -> None:
         assert_is_stored_float64(y[0], arrays[key])
 
 
-@pytest.mark.golden_kinds("nam_refuse", "keras_refuse")
+@pytest.mark.golden_kinds("nam_refuse")
 def test_refused_files(golden: Path, golden_case: dict[str, Any]) -> None:
     word = {
         "version_0_8_0.nam": "0.8.0",
@@ -98,12 +85,12 @@ def test_refused_files(golden: Path, golden_case: dict[str, Any]) -> None:
 def test_rtneural(golden: Path, golden_case: dict[str, Any]) -> None:
     path = golden / golden_case["models"][0]
     layers = golden_case.get("layers")
-    if path.name in NOT_YET:
-        assert_refused(path, NOT_YET[path.name])
+    if path.name in LATER:
+        assert_refused(path, LATER[path.name])
         return
-    if golden_case["format"] == "torch_state_dict_multi":
+    if golden_case["format"] in LATER_FORMATS:
         tensors = [{k: v for k, v in layer.items() if k != "file"} for layer in layers]
-        assert_refused(path, "batchnorm", layers=tensors)
+        assert_refused(path, LATER_FORMATS[golden_case["format"]], layers=tensors)
         return
     graph = load_graph(path, layers=layers)
     assert graph.prewarm_frames == 0
@@ -152,11 +139,11 @@ def test_conv1d_as_state_dict(golden: Path, golden_case: dict[str, Any], tmp_pat
     )
 
 
-@pytest.mark.golden_kinds("recurrent_json", "recurrent_json_embedded")
+@pytest.mark.golden_kinds("recurrent_json")
 def test_recurrent_json(golden: Path, golden_case: dict[str, Any]) -> None:
     path = golden / golden_case["model"]
-    if path.name in NOT_YET:
-        assert_refused(path, NOT_YET[path.name])
+    if path.name in LATER:
+        assert_refused(path, LATER[path.name])
         return
     graph = load_graph(path)
     assert graph.sample_rate_hz == 48000

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from golden_scope import LATER, LATER_FORMATS
 
 import backline
 from backline import audiofile, native
 from backline.engine import Model
 
 ISAS = native.available_isas()
-#: Models that need FiLM, condition_dsp, slimming, ConvNet or Linear; `test_formats_golden` sees them refused.
-LATER = {"slimmable_wavenet", "wavenet_a2_max", "wavenet_condition_dsp", "wn_cond_dsp"}
-LATER |= {"wn_film_grouped_gated", "cn_bn_relu", "lin_33"}
 
 
 @pytest.mark.golden_kinds("conv1d")
@@ -30,10 +28,11 @@ def test_grouped_convolutions(isa, golden_case, golden):
 @pytest.mark.golden_kinds("layer_stack")
 @pytest.mark.parametrize("isa", ISAS)
 def test_rtneural_stacks(isa, golden_case, golden):
-    if golden_case["id"] in ("rtneural/gru", "rtneural/microtcn"):
-        pytest.skip("GRU and the four-file micro-TCN come with 'Every layer, every format'")
+    path = golden / golden_case["models"][0]
+    if path.name in LATER or golden_case["format"] in LATER_FORMATS:
+        pytest.skip("comes with 'Every layer, every format'; `test_formats_golden` sees it refused")
     data = np.load(golden / golden_case["data"])
-    loaded = backline.load(golden / golden_case["models"][0], layers=golden_case.get("layers"))
+    loaded = backline.load(path, layers=golden_case.get("layers"))
     model = Model(loaded.graph, isa)
     x, expected, step = data["x"], data["y"], golden_case["y_step"]
     # Output n of a strided model is computed at input frame n * step: silence in front shifts the phase so
@@ -52,8 +51,8 @@ def test_nam_models(isa, golden_case, golden):
     quality = 1.0 if golden_case["slim"] is None else golden_case["slim"]
     prewarm = golden_case["state"] != "no_prewarm"
     path = golden / golden_case["model"]
-    if path.stem in LATER:
-        pytest.skip("comes with 'Every layer, every format'")
+    if path.name in LATER:
+        pytest.skip("comes with 'Every layer, every format'; `test_formats_golden` sees it refused")
     loaded = backline.load(path, quality=quality, prewarm=prewarm)
     x, _ = audiofile.read(golden / golden_case["input"])
     expected = np.load(golden / expected_file)[key]

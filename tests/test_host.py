@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import backline
 from backline import native
 from backline.engine import Engine, Model, Program
-from backline.errors import BacklineError, ModelError
+from backline.errors import BacklineError
 from backline.native_host import Host, dbfs
 from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
 
@@ -419,20 +419,20 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
     ids=str,
 )
 def test_maps_and_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ModelError):
+    with pytest.raises(BacklineError):
         make(through(), **wrong)
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, -48000.0, math.nan, math.inf])
 def test_absurd_rates_are_refused(rate_hz: float) -> None:
     engine = Engine(Program(with_levels(through().graph)), 1)
-    with pytest.raises(ModelError):
+    with pytest.raises(BacklineError):
         Host(engine, rate_hz=rate_hz, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
 
 
 def test_a_program_that_changes_the_rate_is_refused() -> None:
     engine = Engine(Program(backline.conv1d(np.ones((1, 1, 2), np.float32), stride=2).graph), 1)
-    with pytest.raises(ModelError):
+    with pytest.raises(BacklineError):
         Host(engine, rate_hz=RATE_HZ, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
 
 

@@ -88,18 +88,26 @@ def conv1d(
     >>> backline.conv1d(weight, groups=3)(np.ones((1, 9), np.float32))
     array([[3., 3., 3.]], dtype=float32)
     """
-    try:
-        # What overflows float32 becomes infinite here, and the graph refuses that by name.
-        with np.errstate(over="ignore"):
-            taps, shift = _float32(weight), None if bias is None else _float32(bias)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"conv1d: weight and bias have to be arrays of numbers: {error}") from None
+    taps = _float32("weight", weight)
+    shift = None if bias is None else _float32("bias", bias)
     if taps.ndim != 3:
         raise ModelError(f"conv1d: weight has shape {taps.shape}, expected [out][in / groups][kernel]")
-    check_size("conv1d", "groups", groups)
+    for what, value in (("groups", groups), ("dilation", dilation), ("stride", stride)):
+        check_size("conv1d", what, value)
+    # NumPy's integers too, but as Python's: theirs overflow in products.
+    groups, dilation, stride = int(groups), int(dilation), int(stride)
     node = Conv1d("conv1d", "input", taps, shift, groups=groups, dilation=dilation, stride=stride)
     return Model(Graph((node,), "input", taps.shape[1] * groups, "conv1d", name="conv1d"))
 
 
-def _float32(values: ArrayLike) -> Array:
-    return np.ascontiguousarray(values, np.float32)
+def _float32(what: str, values: ArrayLike) -> Array:
+    """A float32 copy, which later changes of the caller's array do not reach."""
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind not in "fiu":
+            raise TypeError(f"found {found.dtype}")
+        # What overflows float32 becomes infinite here, and the graph refuses that by name.
+        with np.errstate(over="ignore"):
+            return np.array(found, np.float32, order="C")
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ModelError(f"conv1d: {what} has to be an array of real numbers: {error}") from None

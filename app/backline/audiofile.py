@@ -27,6 +27,8 @@ PathLike = str | os.PathLike[str]
 
 #: Frames per block where the caller does not say.
 BLOCK_FRAMES = 16384
+#: Highest rate a header is believed: what is measured per second would outgrow the memory.
+MAX_RATE_HZ = 2_000_000
 
 #: Extensions whose format libsndfile names otherwise.
 _FORMAT_OF_EXTENSION = {
@@ -112,7 +114,7 @@ class AudioReader:
         self._check_regular()
         soundfile = _soundfile()
         try:
-            self._file = soundfile.SoundFile(os.fspath(self.path))
+            self._file = soundfile.SoundFile(_system_path(self.path))
         except TypeError as error:
             raise AudioFileError(f"{self.path}: a raw file does not say what is in it") from error
         except (soundfile.SoundFileError, OSError) as error:
@@ -161,6 +163,10 @@ class AudioReader:
                 raise AudioFileError(
                     f"{self.path}: is cut short: its header promises {expected} frames, found {found}"
                 )
+        if self.rate_hz > MAX_RATE_HZ:
+            raise AudioFileError(
+                f"{self.path}: says its rate is {self.rate_hz} Hz, at most {MAX_RATE_HZ} is read"
+            )
         if self.channels < 1 or self.rate_hz < 1:
             raise AudioFileError(
                 f"{self.path}: says it has {self.channels} channels at {self.rate_hz} Hz, expected at least 1"
@@ -249,6 +255,7 @@ def format_of(path: PathLike) -> str:
     extension = Path(path).suffix[1:].upper()
     name = _FORMAT_OF_EXTENSION.get(extension, extension)
     known = _soundfile().available_formats()
+    known.pop("SD2", None)  # writes a second file beside, which a rename would lose
     if not extension:
         raise AudioFileError(f"{path}: has no extension to tell the format by, such as .wav or .flac")
     if name == "RAW" or name not in known:
@@ -303,6 +310,8 @@ class AudioWriter:
         Written so far.
     clipped : int
         Samples beyond ±1 so far, where the subtype cuts them there; 0 for float subtypes.
+    committed : bool
+        Whether the file has got its name.
     not_finite : int
         Samples so far that were no finite numbers; integer subtypes store 0 for NaN.
 
@@ -329,6 +338,7 @@ class AudioWriter:
         self.frames = 0
         self.clipped = 0
         self.not_finite = 0
+        self.committed = False
         self._overwrite = overwrite
         self.format = format_of(self.path)
         self.subtype = subtype_for(self.path, subtype)
@@ -343,7 +353,7 @@ class AudioWriter:
         self._pending = PendingFile(self.path, overwrite=self._overwrite)
         try:
             self._file = soundfile.SoundFile(
-                os.fspath(self._pending.temporary),
+                _system_path(self._pending.temporary),
                 "w",
                 samplerate=self.rate_hz,
                 channels=self.channels,
@@ -351,6 +361,8 @@ class AudioWriter:
                 subtype=self.subtype,
             )
         except (soundfile.SoundFileError, ValueError, TypeError, OverflowError) as error:
+            if self._disk_is_full():
+                raise self._failed(error) from error
             raise AudioFileError(
                 f"{self.path}: cannot write {self.format} {self.subtype} with {self.channels} channels "
                 f"at {self.rate_hz} Hz: {_reason(error)}"
@@ -400,10 +412,14 @@ class AudioWriter:
                 f"{self.path}: {self.format} files end at 4 GiB; write .w64, .rf64 or .flac instead"
             )
 
-    def _failed(self, error: BaseException) -> AudioFileError:
+    def _disk_is_full(self) -> bool:
         with contextlib.suppress(OSError):
-            if shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16:
-                return AudioFileError(f"{self.path}: cannot be written: the disk is full")
+            return shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16
+        return False
+
+    def _failed(self, error: BaseException) -> AudioFileError:
+        if self._disk_is_full():
+            return AudioFileError(f"{self.path}: cannot be written: the disk is full")
         return AudioFileError(f"{self.path}: cannot be written: {_reason(error)}")
 
     def close(self) -> None:
@@ -423,6 +439,7 @@ class AudioWriter:
                 file.close()
             self._check_complete(self._pending.temporary)
             self._pending.commit()
+            self.committed = True
         except (soundfile.SoundFileError, OSError) as error:
             raise self._failed(error) from error
         finally:
@@ -432,7 +449,7 @@ class AudioWriter:
         """Catch what libsndfile does not report: a last flush that found the disk full."""
         width = _SAMPLE_BYTES.get(self.subtype)
         if self.format in _COMPRESSED_FORMATS:
-            frames = int(_soundfile().info(os.fspath(path)).frames) if self.frames else 0
+            frames = int(_soundfile().info(_system_path(path)).frames) if self.frames else 0
         elif width is not None:
             frames = os.path.getsize(path) // (width * self.channels)
         else:
@@ -465,3 +482,8 @@ class AudioWriter:
         # An interrupt between construction and `with` would otherwise leave the temporary file.
         with contextlib.suppress(AttributeError):
             self.abort()
+
+
+def _system_path(path: Path) -> str | bytes:
+    """As the system has it: file names of POSIX are bytes, and need not be text."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import pluck
 from .audiofile import AudioWriter, PathLike, read
 from .engine import Model
-from .errors import AudioFileError, DeviceError, MissingDependency
+from .errors import AudioFileError, DeviceError, FileExists, MissingDependency
 from .render import RenderReport, render_file
 
 #: The shipped model the demo plays through.
@@ -38,8 +38,10 @@ def make(model: Model, folder: PathLike, *, overwrite: bool = False) -> Demo:
 
     Raises
     ------
+    FileExists
+        A file exists already.
     AudioFileError
-        A file exists already or cannot be written.
+        A file cannot be written.
     ModelError
         The model does not fit a mono file.
     """
@@ -51,7 +53,7 @@ def make(model: Model, folder: PathLike, *, overwrite: bool = False) -> Demo:
     rate_hz = round(model.sample_rate_hz or _FALLBACK_RATE_HZ)
     dry, wet = place / "riff-dry.wav", place / f"riff-{MODEL}.wav"
     if wet.exists() and not overwrite:
-        raise AudioFileError(f"{wet}: exists already; it is overwritten only if told so (--force)")
+        raise FileExists(f"{wet}: exists already")
     with AudioWriter(dry, rate_hz, 1, overwrite=overwrite) as writer:
         writer.write(pluck.riff(rate_hz))
     return Demo(dry, wet, render_file(model, dry, wet, overwrite=overwrite))

@@ -22,6 +22,8 @@ from .native import ffi, lib
 
 Audio = NDArray[np.float32]
 
+#: Most streams one engine runs.
+MAX_STREAMS = 4096
 #: Frames a stream is laid out for unless told otherwise; longer blocks are cut up inside.
 DEFAULT_MAX_FRAMES = 128
 
@@ -74,8 +76,11 @@ class Engine:
     """
 
     def __init__(self, program: Program, streams: int, max_frames: int = DEFAULT_MAX_FRAMES) -> None:
+        if not 1 <= streams <= MAX_STREAMS:
+            raise ValueError(f"{program.graph.name}: found {streams} streams, expected 1 to {MAX_STREAMS}")
         self.program = program
         self.streams = streams
+        max_frames = min(max_frames, lib.BL_CHUNK_FRAMES)  # more makes no difference
         out = ffi.new("bl_engine **")
         doing = f"{program.graph.name}: making an engine of {streams} streams for {max_frames} frames"
         native.check(lib.bl_engine_new(program.pointer, streams, max_frames, out), doing)
@@ -299,7 +304,8 @@ class Stream:
         -------
         float32 array
             [frames] if `block` is one-dimensional and the model has one output, else [frames, channels].
-            Fewer or more frames than went in if the model has strides.
+            Fewer or more frames than went in if the model has strides. What is not finite is passed on: a
+            convolution forgets it after its receptive field, a recurrent layer only on `reset`.
 
         Raises
         ------

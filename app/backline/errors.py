@@ -5,6 +5,7 @@
     BacklineError              everything this package raises on purpose
     ├── ModelError             a model file or graph that cannot be used as it is
     ├── AudioFileError         an audio file that cannot be read or written
+    │   └── FileExists         one that would have to be replaced, which was not asked for
     ├── DeviceError            an audio device that cannot be opened as asked
     └── MissingDependency      an optional package or system library that is not installed
 """
@@ -20,6 +21,10 @@ class ModelError(BacklineError):
 
 class AudioFileError(BacklineError):
     """An audio file that cannot be read or written."""
+
+
+class FileExists(AudioFileError):
+    """A file to write exists already, and replacing it was not asked for."""
 
 
 class DeviceError(BacklineError):

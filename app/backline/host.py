@@ -94,11 +94,11 @@ def _sounddevice() -> Any:
 
 
 @contextlib.contextmanager
-def _device_errors(what: str) -> Iterator[None]:
+def _device_errors(what: str, quiet: bool = True) -> Iterator[None]:
     """Turn sounddevice's exceptions into one sentence, and keep what ALSA and JACK print off stderr."""
     sounddevice = _sounddevice()
     try:
-        with _quiet_stderr():
+        with _quiet_stderr() if quiet else contextlib.nullcontext():
             yield
     except sounddevice.PortAudioError as error:
         reason = str(error.args[0]).replace("\n", " ").rpartition(": ")[2]
@@ -226,7 +226,7 @@ def why_no_device() -> str | None:
     """Why the machine cannot make a sound; None if it can."""
     try:
         return None if devices()[:-1] else "no audio device was found"
-    except MissingDependency as error:
+    except (MissingDependency, DeviceError) as error:
         return str(error)
 
 
@@ -249,7 +249,8 @@ def play(x: Array, rate_hz: float) -> None:
     if planes.shape[1] == 1 and device.output_channels > 1:
         planes = np.repeat(planes, 2, axis=1)
     with _device_errors(f"{device} does not play {planes.shape[1]} channels at {rate_hz:g} Hz"):
-        _sounddevice().play(planes, rate_hz, device=device.index, blocking=True)
+        _sounddevice().play(planes, rate_hz, device=device.index)
+    _sounddevice().wait()
 
 
 # ---- streams: what calls the host ----
@@ -263,22 +264,28 @@ class ClockStream:
     def __init__(self, host: Host, block_frames: int) -> None:
         self._host = host
         self._block_frames = block_frames
-        self._timer: Any = None
+        # C writes the handle here itself: no interrupt can come between the thread and what stops it.
+        self._timer = native.ffi.new("bl_timer **")
 
     def start(self) -> None:
-        timer = native.ffi.new("bl_timer **")
-        status = native.lib.bl_timer_new(self._host.pointer, self._block_frames, _CLOCK_PRIORITY, timer)
-        native.check(status, f"starting a clock of {self._block_frames} frames")
-        self._timer = timer[0]
+        self._host.begin_use()
+        host, block = self._host.pointer, self._block_frames
+        status = native.lib.bl_timer_new(host, block, _CLOCK_PRIORITY, self._timer)
+        if status != native.lib.BL_OK:
+            self._host.end_use()
+        detail = f"blocks of 1 to {native.lib.BL_HOST_BLOCK_FRAMES} frames"
+        native.check(status, f"starting a clock of {block} frames", detail, fault=DeviceError)
 
     @property
     def active(self) -> bool:
-        return self._timer is not None
+        return bool(self._timer[0])
 
     def stop(self) -> None:
-        if self._timer is not None:
-            native.lib.bl_timer_free(self._timer)
-            self._timer = None
+        if self._timer[0]:
+            # Forgotten before it is freed: an interrupt in between costs a thread, and never frees twice.
+            timer, self._timer[0] = self._timer[0], native.ffi.NULL
+            native.lib.bl_timer_free(timer)
+            self._host.end_use()
 
 
 class PortAudioStream:
@@ -305,6 +312,7 @@ class PortAudioStream:
                 userdata=host.pointer,
                 wrap_callback=None,
             )
+        self._host.begin_use()
         found = self._stream.latency
         self.latency_ms: tuple[float | None, float | None] = (
             (1e3 * found[0], 1e3 * found[1]) if duplex else (None, 1e3 * found)
@@ -316,7 +324,7 @@ class PortAudioStream:
 
     @property
     def active(self) -> bool:
-        with _device_errors(self._what):
+        with _device_errors(self._what, quiet=False):  # asked often: stderr is the whole process's
             return bool(self._stream.active)
 
     def abandon(self) -> None:
@@ -324,7 +332,6 @@ class PortAudioStream:
 
         PortAudio waits ten minutes for a JACK server that has gone, and then ends the process.
         """
-        self._host.abandon()
         atexit.unregister(_sounddevice()._exit_handler)
 
     def stop(self) -> None:
@@ -333,6 +340,7 @@ class PortAudioStream:
         with _quiet_stderr():
             self._stream.stop()
             self._stream.close()
+        self._host.end_use()
 
 
 def check_rate(source: Device | None, sink: Device, host: Host) -> None:

@@ -23,6 +23,8 @@ Array = NDArray[np.float32]
 
 #: Largest value of any single size (channels, taps, dilation, frames of prewarm) a graph may hold.
 MAX_SIZE = 1 << 24
+#: Most input frames to one frame of any signal: all strides on its way multiplied.
+MAX_HOP = 1 << 12
 #: Largest number of float32 parameters one array of a graph may hold (256 MiB).
 MAX_ELEMENTS = 1 << 26
 
@@ -204,6 +206,11 @@ class Conv1d(_Unary):
             _check_array(self.output, "bias", self.bias, 1, out_channels)
         _check_flat(self.output, source)
         result = Signal(self.output, out_channels, 1, source.rate / self.stride)
+        if result.rate.denominator > MAX_HOP:
+            raise ModelError(
+                f"{self.output}: stride {self.stride} makes one frame of {result.rate.denominator}, "
+                f"expected at most {MAX_HOP}"
+            )
         if self.mix is not None:
             self._check_mix(signals, result)
         if self.activation is not None:

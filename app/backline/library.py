@@ -33,12 +33,19 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     ModelError
         Neither; names what is shipped, and what was perhaps meant.
     """
-    path = Path(name_or_path)
-    text = os.fspath(name_or_path)
-    if path.is_dir():
-        raise ModelError(f"{text}: is a folder, expected a model file")
-    if path.exists():
-        return path
+    try:
+        path = Path(name_or_path)
+    except TypeError:
+        found_type = type(name_or_path).__name__
+        raise ModelError(f"expected a path or the name of a shipped model, found {found_type}") from None
+    text = str(path)
+    try:
+        if path.is_dir():
+            raise ModelError(f"{text}: is a folder, expected a model file")
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:  # a folder that may not be entered, a name no system takes
+        raise ModelError(f"{text}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     models = shipped()
     found = models.get(text.removesuffix(_SUFFIX))
     if found is not None:

@@ -14,8 +14,8 @@ lib: Any = _native.lib
 if lib.bl_abi_version() != lib.BL_ABI_VERSION:
     raise ImportError("backline._native was built from another backline.h; reinstall backline")
 
-#: What a refusal means for the caller: the model's fault, or the machine's.
-_MODEL_FAULTS = {
+#: Refusals that are the fault of what was handed over, and not the machine's.
+_FAULTS = {
     lib.BL_ERROR_INDEX,
     lib.BL_ERROR_SIZE,
     lib.BL_ERROR_SHAPE,
@@ -25,7 +25,7 @@ _MODEL_FAULTS = {
 }
 
 
-def check(status: int, doing: str, detail: str = "") -> None:
+def check(status: int, doing: str, detail: str = "", fault: type[BacklineError] = ModelError) -> None:
     """Return if `status` is success, else raise.
 
     Parameters
@@ -36,13 +36,15 @@ def check(status: int, doing: str, detail: str = "") -> None:
         Begins the sentence: what was asked for, of which model or device.
     detail : str
         Ends it: what was found and expected.
+    fault : type
+        What to raise where C says that what it was given is wrong.
 
     Raises
     ------
     MemoryError
         The system gave no memory.
-    ModelError
-        The program was refused.
+    fault
+        What was handed over was refused.
     BacklineError
         Anything else.
     """
@@ -53,7 +55,7 @@ def check(status: int, doing: str, detail: str = "") -> None:
         text += f" ({detail})"
     if status == lib.BL_ERROR_MEMORY:
         raise MemoryError(text)
-    raise ModelError(text) if status in _MODEL_FAULTS else BacklineError(text)
+    raise fault(text) if status in _FAULTS else BacklineError(text)
 
 
 def isa_name(isa: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
 from collections.abc import Sequence
@@ -14,12 +15,9 @@ from numpy.typing import NDArray
 
 from . import native
 from .engine import Engine
+from .errors import BacklineError
 
 Array = NDArray[np.float32]
-
-
-#: Hosts whose device has hung: kept until the process ends, with all they use.
-_abandoned: list[Host] = []
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,10 @@ class LiveStatus:
 
 
 class Host:
-    """A ``bl_host`` around an engine. Whoever calls its callback keeps this object alive until done.
+    """A ``bl_host`` around an engine.
+
+    What lets a device call it says so with `begin_use`, before, and `end_use`, once the device has stopped.
+    In between nothing is freed: not by `close`, nor by the garbage collector, nor as the interpreter ends.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class Host:
         ffi, lib = native.ffi, native.lib
         self._lock = threading.Lock()
         self._engine = engine
-        self._is_abandoned = False
+        self._users = 0
         self._take = None if take is None else np.ascontiguousarray(take, np.float32)
         self.rate_hz = rate_hz
         self.input_rows = len(input_map)
@@ -167,7 +168,13 @@ class Host:
             config.take_frames = self._take.shape[1]
         config.capture_frames = capture_frames
         made = ffi.new("bl_host **")
-        native.check(lib.bl_host_new(engine.pointer, config, made), "making the audio host")
+        limits = (
+            f"found {self.input_rows} rows and {input_channels} channels in, {output_rows} and "
+            f"{self.output_channels} out, at {rate_hz:g} Hz; expected at most {lib.BL_HOST_ROWS} rows and "
+            f"{lib.BL_HOST_CHANNELS} channels each way"
+        )
+        status = lib.bl_host_new(engine.pointer, config, made)
+        native.check(status, "making the audio host", limits, fault=BacklineError)
         self._pointer: Any = made[0]
 
     @property
@@ -187,7 +194,7 @@ class Host:
         """
         with self._lock:
             status = native.lib.bl_host_set(self.pointer, knob, value, at_frame)
-        native.check(status, f"turning knob {knob} to {value:g}")
+        native.check(status, f"turning knob {knob} to {value:g}", fault=BacklineError)
 
     def stats(self) -> HostStats:
         """Counters so far, and peaks since the last call."""
@@ -204,18 +211,32 @@ class Host:
     def read_capture(self, block: Array) -> int:
         """Fill `block` [frames, output rows] from its start; returns the frames there were. One thread."""
         into = native.ffi.from_buffer("float[]", block, require_writable=True)
-        return int(native.lib.bl_host_capture_read(self.pointer, into, len(block)))
+        with self._lock:  # C runs without the GIL: nobody may free the capture meanwhile
+            return int(native.lib.bl_host_capture_read(self.pointer, into, len(block)))
 
-    def abandon(self) -> None:
-        """Let `close` free nothing: a device that does not answer may still call back, at any time."""
-        _abandoned.append(self)
-        self._is_abandoned = True
+    def begin_use(self) -> None:
+        """Say, before a device is started, that it is going to call the host."""
+        with self._lock:
+            # A reference that no object holds, so that none of what there is to collect objects takes it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+            self._users += 1
+
+    def end_use(self) -> None:
+        """Say, once a device has been stopped, that it will not call the host again."""
+        with self._lock:
+            self._users -= 1
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(self))
 
     def close(self) -> None:
-        """Free the host and its engine; the device must be closed. More than once is fine."""
-        if self._pointer is not None and not self._is_abandoned:
-            native.lib.bl_host_free(self._pointer)
-            self._pointer = None
+        """Free the host and its engine. More than once is fine.
+
+        A device that was not stopped may call at any time: then this does nothing.
+        """
+        with self._lock:
+            if self._pointer is None or self._users:
+                return
+            pointer, self._pointer = self._pointer, None
+            native.lib.bl_host_free(pointer)
             self._engine.close()
 
     def __enter__(self) -> Host:

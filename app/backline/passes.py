@@ -18,8 +18,8 @@ from .layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Mix, Mu
 #: Names of the knobs `with_levels` adds. The gains are factors, bypass goes from 0 (model) to 1 (dry).
 INPUT_GAIN, OUTPUT_GAIN, BYPASS = "input_gain", "output_gain", "bypass"
 
-#: Most a gain knob can do, as a factor (+60 dB).
-MAX_GAIN = 1000.0
+#: Most a gain knob can do.
+MAX_GAIN_DB = 60.0
 
 
 def simplify(graph: Graph) -> Graph:
@@ -48,7 +48,7 @@ def with_levels(graph: Graph) -> Graph:
         defaults the wrapped graph gives the same bits as the bare one.
     """
     dry, wet = "device input", "levelled"
-    knobs = [Knob(name, 1.0, 0.0, MAX_GAIN) for name in (INPUT_GAIN, OUTPUT_GAIN)]
+    knobs = [Knob(name, 1.0, 0.0, 10.0 ** (MAX_GAIN_DB / 20.0)) for name in (INPUT_GAIN, OUTPUT_GAIN)]
     output = graph.signals[graph.output]
     nodes: list[Node] = [Multiply(graph.input, dry, INPUT_GAIN), *graph.nodes]
     nodes.append(Multiply(wet, graph.output, OUTPUT_GAIN))

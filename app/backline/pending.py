@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from .errors import AudioFileError
+from .errors import AudioFileError, FileExists
 
 
 def reason(error: OSError) -> str:
@@ -32,8 +32,10 @@ class PendingFile:
 
     Raises
     ------
+    FileExists
+        The target exists.
     AudioFileError
-        The target exists or is no regular file, or its folder is missing or may not be written.
+        The target is no regular file, or its folder is missing or may not be written.
     """
 
     def __init__(self, target: Path, *, overwrite: bool = False) -> None:
@@ -76,16 +78,18 @@ class PendingFile:
         if not self._overwrite:
             raise self._exists()
 
-    def _exists(self) -> AudioFileError:
-        return AudioFileError(f"{self._asked}: exists already; it is overwritten only if told so (--force)")
+    def _exists(self) -> FileExists:
+        return FileExists(f"{self._asked}: exists already")
 
     def commit(self) -> None:
         """Flush the temporary file to the disk and give it its name.
 
         Raises
         ------
+        FileExists
+            The name has been taken meanwhile. The temporary file is removed.
         AudioFileError
-            The name has been taken meanwhile, or the system refuses. The temporary file is removed.
+            The system refuses. The temporary file is removed.
         """
         try:
             with open(self.temporary, "rb+") as file:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audiofile import AudioWriter
-from .errors import AudioFileError
 
 Array = NDArray[np.float32]
 
@@ -61,12 +60,12 @@ class Recorder:
 
     Attributes
     ----------
-    error : AudioFileError or None
-        The first thing that went wrong with a file; the other files go on.
+    error : Exception or None
+        The first thing that went wrong; with a file, the other files go on.
     """
 
     def __init__(self, read: Callable[[Array], int], rows: int, sinks: list[Sink]) -> None:
-        self.error: AudioFileError | None = None
+        self.error: Exception | None = None
         self._read = read
         self._block = np.zeros((_BLOCK_FRAMES, rows), np.float32)
         self._sinks = list(sinks)
@@ -76,8 +75,11 @@ class Recorder:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(_POLL_SECONDS):
-            self._drain()
+        try:
+            while not self._stop.wait(_POLL_SECONDS):
+                self._drain()
+        except Exception as error:  # nobody sees what a thread raises: whoever runs the session asks for it
+            self.error = self.error or error
 
     def _drain(self) -> None:
         while count := self._read(self._block):
@@ -87,11 +89,11 @@ class Recorder:
         for sink in list(self._sinks):
             try:
                 sink.write(block, self._frames)
-            except AudioFileError as error:
+            except Exception as error:
                 self._drop(sink, error)
         self._frames += len(block)
 
-    def _drop(self, sink: Sink, error: AudioFileError) -> None:
+    def _drop(self, sink: Sink, error: Exception) -> None:
         self.error = self.error or error
         sink.writer.abort()
         self._sinks.remove(sink)
@@ -116,17 +118,22 @@ class Recorder:
         ------
         AudioFileError
             The first error of any file, once all others are complete.
+        Exception
+            Anything else that went wrong first. The files have what was recorded until then.
         """
         self._stop.set()
         self._thread.join()
-        self._drain()
-        while self._frames < total_frames:
-            self._block[:] = 0.0
-            self._give(self._block[: min(len(self._block), total_frames - self._frames)])
+        try:
+            self._drain()
+            while self._frames < total_frames:
+                self._block[:] = 0.0
+                self._give(self._block[: min(len(self._block), total_frames - self._frames)])
+        except Exception as error:
+            self.error = self.error or error
         for sink in list(self._sinks):
             try:
                 sink.writer.close()
-            except AudioFileError as error:
+            except Exception as error:
                 self._drop(sink, error)
         if self.error is not None:
             raise self.error

@@ -150,11 +150,6 @@ def render_file(
         ):
             start = time.perf_counter()
             for block in _rendered(model, reader, stream, resampled, on_progress):
-                if not np.isfinite(block).all():
-                    raise ModelError(
-                        f"{model.name}: put out something that is no finite number between frames "
-                        f"{writer.frames} and {writer.frames + len(block)} of {reader.path}"
-                    )
                 meter.add(block)
                 writer.write(block)
     return RenderReport(
@@ -232,7 +227,7 @@ def _rendered(
         blocks = _converted(blocks, file_hz, model_hz)
         blocks = _processed(blocks, stream, model.latency_frames, reader.channels)
         blocks = _converted(blocks, model_hz, file_hz)
-    yield from _first(blocks, reader.frames)
+    yield from _finite(_first(blocks, reader.frames), model, reader)
 
 
 def _reported(reader: AudioReader, on_progress: Progress | None) -> Iterator[Array]:
@@ -277,6 +272,18 @@ def _first(blocks: Iterable[Array], frames: int) -> Iterator[Array]:
         if left and len(block):
             yield block[:left]
             left -= min(left, len(block))
+
+
+def _finite(blocks: Iterable[Array], model: Model, reader: AudioReader) -> Iterator[Array]:
+    done = 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise ModelError(
+                f"{model.name}: put out something that is no finite number between frames "
+                f"{done} and {done + len(block)} of {reader.path}"
+            )
+        yield block
+        done += len(block)
 
 
 def plan_targets(

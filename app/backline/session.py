@@ -32,18 +32,21 @@ from .host import (
     find_device,
     why_no_device,
 )
-from .native_host import Host, LiveStatus
-from .passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
+from .native_host import Host, HostStats, LiveStatus
+from .passes import BYPASS, INPUT_GAIN, MAX_GAIN_DB, OUTPUT_GAIN, with_levels
 from .recorder import Recorder, Sink
 from .resample import resample
+from .signals import deferred
 
 Array = NDArray[np.float32]
 
 _CLOCK_BLOCK_FRAMES = 64
+_LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
 _CAPTURE_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _STALL_SECONDS = 5.0
 _GONE_SECONDS = 2.0
+_PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _SHORT_POLL_SECONDS = 0.005
 
 Peaks = tuple[tuple[float, ...], tuple[float, ...]]  # of the input rows and of the output rows
@@ -66,12 +69,12 @@ class LiveSession:
     output_channels : sequence of int, optional
         From 1. One for each channel the session puts out; a single one goes to all of these. By default the
         first two for one, and the first so many for more.
-    sample_rate : float, optional
-        Another rate than the model's; changes how the model sounds.
+    rate_hz : float, optional
+        Another rate than the model's; changes how the model sounds. Whole hertz: files hold no others.
     block_frames : int, optional
         Of the device; left to PortAudio by default, 64 for the clock.
-    latency : {"low", "high"} or float
-        PortAudio's hint, or seconds. The clock has none.
+    latency_s : {"low", "high"} or float
+        PortAudio's hint, or what to ask it for. The clock has none.
     input_gain_db, output_gain_db : float
         Before and after the model.
     bypass : bool
@@ -111,9 +114,9 @@ class LiveSession:
         output_device: int | str | None = None,
         input_channels: Sequence[int] | None = None,
         output_channels: Sequence[int] | None = None,
-        sample_rate: float | None = None,
+        rate_hz: float | None = None,
         block_frames: int | None = None,
-        latency: Latency = "low",
+        latency_s: Latency = "low",
         input_gain_db: float = 0.0,
         output_gain_db: float = 0.0,
         bypass: bool = False,
@@ -134,9 +137,9 @@ class LiveSession:
         )
         self._input_channels = input_channels
         self._output_channels = output_channels
-        self._sample_rate = sample_rate
+        self._wanted_rate_hz = rate_hz
         self._block_frames = block_frames
-        self._latency: Latency = latency
+        self._latency_s: Latency = latency_s
         self._levels = {
             INPUT_GAIN: _factor(input_gain_db),
             OUTPUT_GAIN: _factor(output_gain_db),
@@ -154,17 +157,19 @@ class LiveSession:
     # -- opening --
 
     def __enter__(self) -> LiveSession:
-        with contextlib.ExitStack() as stack:
+        try:
             self._check()
             self._program = Program(with_levels(self.model.graph))
             self._check_levels()
             self._choose_devices()
             self._choose_rate()
-            take = self._read_take()
-            self._open_host(stack, take)
-            self._open_files(stack)
-            self._open_stream(stack)
-            self._stack = stack.pop_all()
+            self._open_host(self._stack, self._read_take())
+            self._open_files(self._stack)
+            with deferred():
+                self._open_stream(self._stack)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def _check(self) -> None:
@@ -175,10 +180,11 @@ class LiveSession:
                 f"{self.model.name}: puts out {rate} frames per frame of input; live needs as many"
             )
         if self._paths["to"] is not None and self._paths["take"] is None:
-            raise BacklineError(
-                "the output of a take can only be kept if a take is played (--to needs --from)"
-            )
-        for path in (self._paths["record"], self._paths["to"]):
+            raise BacklineError("the output of a take can only be kept if a take is played")
+        record, to = self._paths["record"], self._paths["to"]
+        if record is not None and to is not None and Path(record).resolve() == Path(to).resolve():
+            raise AudioFileError(f"{record}: is to hold both the recording and the take; give two names")
+        for path in (record, to):
             with contextlib.suppress(OSError):
                 if path is not None and self._paths["take"] is not None:
                     same = Path(path).samefile(self._paths["take"])
@@ -214,8 +220,14 @@ class LiveSession:
 
     def _choose_rate(self) -> None:
         own = self.model.sample_rate_hz
-        self.rate_hz = float(self._sample_rate or own or self.sink.default_rate_hz)
-        if own is None and self._sample_rate is None:
+        wanted = self._wanted_rate_hz if self._wanted_rate_hz is not None else own
+        self.rate_hz = float(self.sink.default_rate_hz if wanted is None else wanted)
+        if not (self.rate_hz.is_integer() and _LOWEST_HZ <= self.rate_hz <= _HIGHEST_HZ):
+            raise BacklineError(
+                f"{self.sink}: found a rate of {self.rate_hz} Hz, expected a whole number from "
+                f"{_LOWEST_HZ} to {_HIGHEST_HZ}"
+            )
+        if wanted is None:
             self.notes.append(f"the model does not say its sample rate: running at {self.rate_hz:g} Hz")
         if own is not None and own != self.rate_hz:
             self.notes.append(
@@ -294,7 +306,7 @@ class LiveSession:
             for name, (first, frames) in spans.items():
                 path = self._paths[name]
                 if path is not None:
-                    writer = AudioWriter(path, round(self.rate_hz), rows, overwrite=self._overwrite)
+                    writer = AudioWriter(path, int(self.rate_hz), rows, overwrite=self._overwrite)
                     opened.callback(writer.abort)
                     sinks.append(Sink(writer, first, frames))
             opened.pop_all()
@@ -310,7 +322,7 @@ class LiveSession:
         else:
             check_rate(self.source, self.sink, self._host)
             self.stream = PortAudioStream(
-                self._host, self.source, self.sink, self._block_frames or 0, self._latency
+                self._host, self.source, self.sink, self._block_frames or 0, self._latency_s
             )
         stack.callback(self._stop_stream)
         self.stream.start()
@@ -352,7 +364,7 @@ class LiveSession:
         self,
         seconds: float | None = None,
         report: Callable[[LiveStatus], None] | None = None,
-        interval: float = 1.0,
+        interval_s: float = 1.0,
     ) -> None:
         """Wait until the take has been played, `seconds` of audio are over, or an exception ends it.
 
@@ -361,12 +373,12 @@ class LiveSession:
         seconds : float, optional
             Counted in frames the device has asked for.
         report : callable, optional
-            Given a status every `interval` seconds.
+            Given a status every `interval_s` seconds.
 
         Raises
         ------
         DeviceError
-            The device stopped, or asked for nothing for five seconds.
+            The device stopped, or asked for nothing for five seconds and four blocks.
         AudioFileError
             A file cannot be written.
         """
@@ -380,18 +392,18 @@ class LiveSession:
                 frames, moved = status.stats.frames, now
             if any(frames >= end for end in ends):
                 return
-            if report is not None and now - reported >= interval:
-                reported += interval
+            if report is not None and now - reported >= interval_s:
+                reported += interval_s
                 report(self.status())
-            self._check_health(now - moved)
+            self._check_health(status, now - moved)
             time.sleep(_POLL_SECONDS)
 
-    def _check_health(self, still_seconds: float) -> None:
+    def _check_health(self, status: LiveStatus, still_seconds: float) -> None:
         if self._recorder is not None and self._recorder.error is not None:
             raise self._recorder.error
         if not self.stream.active:
             raise DeviceError(f"{self.sink}: stopped by itself")
-        if still_seconds > _STALL_SECONDS:
+        if still_seconds > self._patience(status.stats, _STALL_SECONDS):
             raise DeviceError(f"{self.sink}: has asked for no audio for {still_seconds:.0f} s")
 
     # -- closing --
@@ -404,13 +416,18 @@ class LiveSession:
             self.notes.append(f"{self.sink}: does not answer any more, and was left as it is")
 
     def _is_called(self) -> bool:
-        """Whether the device still calls the host; two seconds without a call are taken for no."""
-        callbacks = self._poll().stats.callbacks
-        for _ in range(round(_GONE_SECONDS / _SHORT_POLL_SECONDS)):
-            if self._poll().stats.callbacks != callbacks:
+        """Whether the device still calls the host; two seconds and four blocks without a call mean no."""
+        stats = self._poll().stats
+        for _ in range(round(self._patience(stats, _GONE_SECONDS) / _SHORT_POLL_SECONDS)):
+            if self._poll().stats.callbacks != stats.callbacks:
                 return True
             time.sleep(_SHORT_POLL_SECONDS)
         return False
+
+    def _patience(self, stats: HostStats, seconds: float) -> float:
+        """How long to wait for a device that calls as rarely as this one."""
+        block_frames = stats.frames / stats.callbacks if stats.callbacks else self._block_frames or 0
+        return max(seconds, _PATIENCE_BLOCKS * block_frames / self.rate_hz)
 
     def _finish(self) -> None:
         stats = self._poll().stats if self.started else None
@@ -440,7 +457,8 @@ class LiveSession:
         AudioFileError
             A file could not be finished.
         """
-        self._stack.close()
+        with deferred():
+            self._stack.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -456,15 +474,15 @@ class LiveSession:
             "input_device": None if self.source is None else str(self.source),
             "output_device": str(self.sink),
             "sample_rate_hz": self.rate_hz,
-            "files": [str(sink.writer.path) for sink in self._sinks],
+            "files": [str(sink.writer.path) for sink in self._sinks if sink.writer.committed],
             "notes": list(self.notes),
             **({} if status is None else status.as_dict()),
         }
 
 
 def _factor(gain_db: float) -> float:
-    if not -200.0 <= gain_db <= 200.0:
-        raise BacklineError(f"a gain of {gain_db:g} dB is outside -200 to 200 dB")
+    if not -200.0 <= gain_db <= MAX_GAIN_DB:
+        raise BacklineError(f"a gain of {gain_db:g} dB is outside -200 to {MAX_GAIN_DB:g} dB")
     return float(10.0 ** (gain_db / 20.0))
 
 

@@ -372,7 +372,7 @@ int64_t bl_host_capture_read(bl_host *host, float *frames, int64_t max_frames);
  * block after. No frame is left out. `priority` is a POSIX SCHED_FIFO priority to ask for, 0 for none. [main] */
 bl_status bl_timer_new(bl_host *host, int32_t block_frames, int32_t priority, bl_timer **timer);
 
-/* Stop the thread and wait for it: at most a block. [main] */
+/* Stop the thread and wait for it: the callback it may be in, and at most 50 ms. [main] */
 void bl_timer_free(bl_timer *timer);
 
 /* The SCHED_FIFO priority the thread was given: what was asked for, or 0 where the system refused. [any] */

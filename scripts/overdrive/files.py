@@ -238,7 +238,6 @@ def _parts_table(circuit: Overdrive) -> str:
 
 def write_prose(path: Path, circuit: Overdrive, report: Report) -> None:
     """Write the provenance for people."""
-    parts = _parts_table(circuit)
     kinds = "\n".join(f"| {kind} | {100 * esr:.3f} % |" for kind, esr in report.esr_by_kind.items())
     caveat = "" if report.repeatable else " The clock had a say in it: not repeatable to the bit."
     prose = f"""# overdrive.nam
@@ -257,7 +256,7 @@ trapezoidal rule and Newton's method at {OVERSAMPLING} times 48 kHz. Full scale,
 
 | part | value | purpose |
 |---|---|---|
-{parts}
+{_parts_table(circuit)}
 
 The op-amp is ideal: it neither runs out of supply nor of speed.
 

@@ -1,4 +1,4 @@
-"""What all commands share: how errors, interrupts and progress reach the user.
+"""What all commands share: arguments, and how errors and interrupts reach the user.
 
 This is the one place that turns an exception into a sentence and an exit status: 0 done, 1 failed, 2 wrong
 usage (Typer's own), 130 Ctrl-C, 128 + number for other signals. Nobody sees a traceback, unless the
@@ -13,14 +13,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from ..errors import BacklineError, ModelError
+from ..errors import BacklineError, FileExists, ModelError
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model.")
@@ -63,9 +63,26 @@ def read_layers(path: Path | None) -> Any:
         raise ModelError(f"{path}: is not JSON: {error}") from error
 
 
+def say(notes: Sequence[str]) -> int:
+    """Print what a user should know to stderr; returns how many notes there were."""
+    for note in notes:
+        print(f"backline: {_one_line(note)}", file=sys.stderr, flush=True)
+    return len(notes)
+
+
 def fail(message: str) -> None:
     """Print one error to stderr."""
-    print(f"backline: error: {message}", file=sys.stderr)
+    print(f"backline: error: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    """Names of files may hold line ends and codes that move the cursor: show them, do not obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def sentence(error: BacklineError) -> str:
+    """An error's own sentence, and the option that avoids it where there is one."""
+    return f"{error} (--force replaces it)" if isinstance(error, FileExists) else str(error)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -76,7 +93,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except BacklineError as error:
-            _end(error, str(error), 1)
+            _end(error, sentence(error), 1)
         except KeyboardInterrupt as error:
             number = error.number if isinstance(error, Interrupted) else int(signal.SIGINT)
             _end(error, None, 128 + number)
@@ -86,6 +103,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             _end(error, "not enough memory", 1)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except OSError as error:  # what no module expected: standard output on a full disk, say
+            _end(error, f"{error.filename or 'output'}: {error.strerror or error}", 1)
         except Exception as error:
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise
@@ -138,6 +157,7 @@ def signals_as_interrupts() -> Iterator[None]:
 
 def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run the app and return its exit status."""
+    _prepare_streams()
     try:
         with signals_as_interrupts():
             app(args=arguments, prog_name="backline")
@@ -151,44 +171,20 @@ def run(app: typer.Typer, arguments: list[str] | None) -> int:
     return status if isinstance(status, int) else int(status is not None)
 
 
+def _prepare_streams() -> None:
+    """Let printing work with closed streams, and in encodings that lack a character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _flush() -> None:
     """Flush now, so that a reader that has gone does not show up as a complaint while Python ends."""
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Path, int, int], None] | None]:
-    """Show a bar on stderr while files are rendered, and nothing where stderr is no terminal.
-
-    Yields
-    ------
-    callable or None
-        To be called with the file, frames done and frames in all.
-    """
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        # rich would send what is printed meanwhile to the bar's console: right only if both are the terminal.
-        redirect_stdout=sys.stdout.isatty(),
-    ) as bar:
-        tasks: dict[Path, Any] = {}
-
-        def advance(path: Path, done: int, total: int) -> None:
-            if path not in tasks:
-                tasks[path] = bar.add_task(path.name, total=total)
-            bar.update(tasks[path], completed=done, visible=done < total)
-
-        yield advance

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from ._common import JsonOption
+from ._screen import print_table
 
 if TYPE_CHECKING:
     from ..host import Device
 
+_HEADINGS = ("", "Name", "Host API", "In", "Out", "Rate", "Latency in", "Latency out")
 
-def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+
+def devices(as_json: JsonOption = False) -> None:
     """List the audio devices, as `backline live` names them.
 
     The clock at the end needs no sound card: it runs the model in real time, and nothing is heard.
@@ -24,25 +26,9 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     if as_json:
         print(json.dumps([asdict(device) for device in found], indent=2))
     else:
-        print_table(found)
-
-
-def print_table(found: Sequence[Device]) -> None:
-    """Print devices for people."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "Name", "Host API", "In", "Out", "Rate", "Latency in", "Latency out"):
-        is_text = heading in ("Name", "Host API")
-        table.add_column(heading, overflow="fold", justify="left" if is_text else "right")
-    for device in found:
-        # Text and not str: a device's name may hold brackets, which rich would take for styles.
-        table.add_row(*(Text(cell) for cell in row(device)))
-    Console().print(table)
-    if len(found) == 1:
-        print("no audio device was found; only the clock is there")
+        print_table(_HEADINGS, map(row, found), left=("Name", "Host API"))
+        if len(found) == 1:
+            print("no audio device was found; only the clock is there")
 
 
 def row(device: Device) -> list[str]:

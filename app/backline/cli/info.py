@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._common import JsonOption, LayersOption, ModelArgument, QualityOption, read_layers
+from ._screen import print_pairs
 
 if TYPE_CHECKING:
     from ..engine import Model
@@ -28,7 +29,7 @@ def info(
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False, default=str))
     else:
-        print_table(found)
+        print_pairs(rows(found))
 
 
 def summary(model: Model, path: Path) -> dict[str, Any]:
@@ -58,23 +59,8 @@ def summary(model: Model, path: Path) -> dict[str, Any]:
     }
 
 
-def print_table(found: Mapping[str, Any]) -> None:
-    """Print a summary for people."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for what, value in rows(found):
-        # Text and not str: a model's metadata may hold brackets, which rich would take for styles.
-        table.add_row(Text(what), Text(value))
-    Console().print(table)
-
-
 def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The table of `print_table`: what and value, as text."""
+    """A summary for people: what and value, as text."""
     rate_hz = found["sample_rate_hz"]
     result = [
         ("Model", found["name"]),

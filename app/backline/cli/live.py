@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .render import read_layers
+from ._common import ForceOption, JsonOption, LayersOption, ModelArgument, QualityOption, read_layers, say
+from ._screen import Line, live_panel
 
 if TYPE_CHECKING:
     from ..host import Latency
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 _LOWEST_DBFS = -60.0
 _METER_CELLS = 24
+_PANEL_CELLS = 100
 
 
 def live(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a shipped model.")],
+    model: ModelArgument,
     device: Annotated[
         str | None,
         typer.Option(help="For both ways: index, part of a name (see backline devices), or clock."),
@@ -39,7 +41,7 @@ def live(
         str | None, typer.Option(help="From 1, as 1,2; a mono model goes to each.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=1, help="Hertz, if not the model's: it will sound different.")
+        float | None, typer.Option(help="Hertz, if not the model's: it will sound different.")
     ] = None,
     block: Annotated[
         int | None, typer.Option(min=1, max=8192, help="Frames per block; the device's own by default.")
@@ -48,10 +50,8 @@ def live(
     gain_in: Annotated[float, typer.Option(help="dB before the model.")] = 0.0,
     gain_out: Annotated[float, typer.Option(help="dB after the model.")] = 0.0,
     bypass: Annotated[bool, typer.Option("--bypass", help="Hear the input itself.")] = False,
-    quality: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 to 1: which of a model's sizes.")] = 1.0,
-    layers: Annotated[
-        Path | None, typer.Option(help="JSON file: the layers of a PyTorch state_dict.")
-    ] = None,
+    quality: QualityOption = 1.0,
+    layers: LayersOption = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so much audio.")] = None,
     record: Annotated[Path | None, typer.Option(help="File for all that comes out of the model.")] = None,
     take: Annotated[
@@ -60,10 +60,8 @@ def live(
     to: Annotated[
         Path | None, typer.Option("--to", help="File for what comes of --from, in time with it.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, a line per second and a summary.")
-    ] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Play through a model, until Ctrl-C, or until a take or --seconds is over.
 
@@ -75,16 +73,20 @@ def live(
 
     if to is not None and take is None:
         raise typer.BadParameter("--to keeps what a take becomes: it needs --from")
+    if seconds is not None and not math.isfinite(seconds):
+        raise typer.BadParameter(f"--seconds: expected a number of seconds, found {seconds}")
+    loaded = load(library.find(model), quality=quality, layers=read_layers(layers))
+    say(loaded.notes)
     session = LiveSession(
-        load(library.find(model), quality=quality, layers=read_layers(layers)),
+        loaded,
         device=device,
         input_device=input_device,
         output_device=output_device,
         input_channels=read_channels(input_channel),
         output_channels=read_channels(output_channels),
-        sample_rate=rate,
+        rate_hz=rate,
         block_frames=block,
-        latency=read_latency(latency),
+        latency_s=read_latency(latency),
         input_gain_db=gain_in,
         output_gain_db=gain_out,
         bypass=bypass,
@@ -113,13 +115,6 @@ def play(session: LiveSession, seconds: float | None, as_json: bool) -> None:
             )
 
 
-def say(notes: Sequence[str]) -> int:
-    """Print what a user should know to stderr; returns how many notes there were."""
-    for note in notes:
-        print(f"backline: {note}", file=sys.stderr, flush=True)
-    return len(notes)
-
-
 @contextlib.contextmanager
 def display(as_json: bool) -> Iterator[tuple[Callable[[LiveStatus], None], float]]:
     """What shows a status and how often: JSON or a line per second, or a panel on a terminal."""
@@ -128,10 +123,8 @@ def display(as_json: bool) -> Iterator[tuple[Callable[[LiveStatus], None], float
     elif not sys.stdout.isatty():
         yield lambda status: print(line(status.as_dict()), flush=True), 1.0
     else:
-        from rich.live import Live
-
-        with Live(auto_refresh=False, transient=True) as screen:
-            yield lambda status: screen.update(panel(status.as_dict()), refresh=True), 0.1
+        with live_panel("backline live", "Ctrl-C ends", _PANEL_CELLS) as show:
+            yield lambda status: show(meters(status.as_dict())), 0.1
 
 
 def line(status: dict[str, Any]) -> str:
@@ -161,29 +154,24 @@ def closing(summary: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def panel(status: dict[str, Any]) -> Any:
-    """A status as rich shows it: meters over a line of numbers."""
-    from rich.console import Group
-    from rich.panel import Panel
-    from rich.text import Text
-
-    lines = []
+def meters(status: dict[str, Any]) -> list[Line]:
+    """A status for the panel: meters over a line of numbers."""
+    lines: list[Line] = []
     for way in ("in", "out"):
         for level in status[f"{way}put_dbfs"]:
             lit = (
                 0 if level is None else round(_METER_CELLS * (1.0 - max(level, _LOWEST_DBFS) / _LOWEST_DBFS))
             )
             cells = min(lit, _METER_CELLS)
-            text = Text(f"{way:3} ")
-            text.append("█" * cells, style="red" if level is not None and level >= 0.0 else "green")
-            text.append("·" * (_METER_CELLS - cells), style="dim")
-            text.append(f" {_levels([level])}")
-            lines.append(text)
-    lines.append(Text(", ".join([f"{status['seconds']:.1f} s", *_vitals(status)])))
-    return Panel(Group(*lines), title="backline live", subtitle="Ctrl-C ends", width=100)
+            bar = ("█" * cells, "red" if level is not None and level >= 0.0 else "green")
+            rest = ("·" * (_METER_CELLS - cells), "dim")
+            lines.append([(f"{way:3} ", ""), bar, rest, (f" {_levels([level])}", "")])
+    return [*lines, [(", ".join([f"{status['seconds']:.1f} s", *_vitals(status)]), "")]]
 
 
 def _levels(levels: Sequence[float | None]) -> str:
+    if all(level is None for level in levels):
+        return "silent"
     return "/".join("silent" if level is None else f"{level:+.1f}" for level in levels) + " dBFS"
 
 

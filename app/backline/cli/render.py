@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._common import ForceOption, LayersOption, ModelArgument, QualityOption, fail, progress, read_layers
+from ._common import (
+    ForceOption,
+    LayersOption,
+    ModelArgument,
+    QualityOption,
+    fail,
+    read_layers,
+    say,
+    sentence,
+)
+from ._screen import progress
 
 if TYPE_CHECKING:
     from ..render import RenderFailure, RenderReport
-
-__all__ = ["read_layers", "render"]
 
 
 def render(
@@ -46,6 +54,7 @@ def render(
     warm = check_prewarm(prewarm, no_prewarm)
     pairs = plan_targets(inputs, output, file_format=check_format(output, inputs, file_format))
     loaded = load(model, quality=quality, prewarm=warm, layers=read_layers(layers))
+    say(loaded.notes)
     with progress() as on_progress:
         results = render_files(loaded, pairs, overwrite=force, subtype=subtype, on_progress=on_progress)
         failures = [show(result) for result in results].count(False)
@@ -60,7 +69,7 @@ def show(result: RenderReport | RenderFailure) -> bool:
     if isinstance(result, RenderReport):
         print(result, flush=True)
         return True
-    fail(str(result.error))
+    fail(sentence(result.error))
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -101,9 +102,11 @@ def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None
 
 
 def _checked_quality(quality: object) -> float:
-    if not isinstance(quality, Real) or isinstance(quality, bool) or not 0.0 <= float(quality) <= 1.0:
-        raise ModelError(f"quality is {describe(quality)}, expected a number from 0 to 1")
-    return float(quality)
+    if isinstance(quality, Real) and not isinstance(quality, bool):
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            if 0.0 <= float(quality) <= 1.0:
+                return float(quality)
+    raise ModelError(f"quality is {describe(quality)}, expected a number from 0 to 1")
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..activations import Activation
 from ..errors import ModelError
-from ..layers import Activate, Add, Affine, Conv1d, Crossfade, Multiply, Node, Slice
+from ..layers import Activate, Add, Affine, Conv1d, Crossfade, Multiply, Node, Slice, check_groups
 from ._nam_activation import read_activation
 from ._reading import Fields, WeightCursor, as_integer, as_text, refuse
 
@@ -304,9 +304,7 @@ class _Builder:
         dilation: int = 1,
     ) -> str:
         """Append a convolution, weights [out][in / groups][kernel] and then the bias; return its name."""
-        for what, channels in (("input", in_channels), ("output", out_channels)):
-            if channels % groups:
-                raise ModelError(f"{name}: groups {groups} does not divide the {channels} {what} channels")
+        check_groups(name, groups, in_channels, out_channels)
         weight = self.weights.take((out_channels, in_channels // groups, kernel), name)
         offset = self.weights.take((out_channels,), name) if bias else None
         self.nodes.append(Conv1d(name, source, weight, offset, groups, dilation))

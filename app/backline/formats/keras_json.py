@@ -7,7 +7,7 @@ with gates i, f, c, o. All state starts from zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any, NoReturn
 
@@ -16,8 +16,8 @@ import numpy as np
 from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph
-from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node
-from ._reading import Fields, as_array, as_integer, as_list, as_number, refuse, within
+from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node, check_groups
+from ._reading import Fields, as_array, as_integer, as_list, as_number, describe, refuse, within
 
 NAME = "RTNeural Keras JSON"
 
@@ -31,6 +31,12 @@ _ACTIVATIONS = {
 #: Keys that only AIDA-X writes and that change the sound unless they are zero.
 _AIDAX_KEYS = ("in_skip", "in_gain", "out_gain")
 _NOT_YET = ("gru", "conv2d", "batchnorm2d")
+#: What a layer may say, and what only some kinds may say besides.
+_FIELDS = {"type", "activation", "shape", "weights", "strides", "stride"}
+_OWN_FIELDS = {
+    "conv1d": {"kernel_size", "dilation", "groups", "padding"},
+    "batchnorm": {"epsilon"},
+}
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
@@ -49,7 +55,7 @@ def read(document: Mapping[str, Any]) -> Graph:
     Returns
     -------
     Graph
-        Starts from zeros (no prewarm).
+        Starts from zeros (no prewarm). Notes say which fields of a layer were ignored.
 
     Raises
     ------
@@ -60,6 +66,7 @@ def read(document: Mapping[str, Any]) -> Graph:
     channels = inputs = _size(fields, "in_shape")
     _refuse_aidax(fields, inputs)
     nodes: list[Node] = []
+    notes: list[str] = []
     below = "input"
     for i, raw in enumerate(fields.items("layers")):
         with within(f"layer {i}"):
@@ -67,15 +74,18 @@ def read(document: Mapping[str, Any]) -> Graph:
             kind = layer.text("type")
             if kind not in _READERS:
                 _refuse_type(kind)
+            _refuse_stride(layer)
             added = _READERS[kind](layer, f"layer {i} {kind}", below, channels)
             nodes += added
+            notes += _notes(layer, f"layer {i} {kind}", kind)
             below = added[-1].output if added else below
             channels = _size(layer, "shape")
     if not nodes:
         raise ModelError("no layer does anything")
     rate = _sample_rate_hz(fields)
     metadata = dict(fields.fields("metadata").raw) if fields.has("metadata") else {}
-    return Graph(tuple(nodes), "input", inputs, below, sample_rate_hz=rate, metadata=metadata)
+    layers, said = tuple(nodes), tuple(notes)
+    return Graph(layers, "input", inputs, below, sample_rate_hz=rate, metadata=metadata, notes=said)
 
 
 def _size(fields: Fields, name: str) -> int:
@@ -89,6 +99,21 @@ def _refuse_type(kind: str) -> NoReturn:
     if kind in _NOT_YET:
         raise ModelError(f"type {kind!r} is not supported yet")
     refuse("field 'type'", f"one of {', '.join(_READERS)}", kind)
+
+
+def _refuse_stride(layer: Fields) -> None:
+    for key in ("strides", "stride"):
+        if layer.has(key) and _single(layer, key) != 1:
+            raise ModelError(f"{layer.place(key)}: RTNeural's format knows no stride, expected 1")
+
+
+def _notes(layer: Fields, name: str, kind: str) -> Iterator[str]:
+    """What a layer says that is not done as it says."""
+    known = _FIELDS | _OWN_FIELDS.get(kind, set())
+    for field in layer.unknown(known):
+        yield f"{name}: field {field[:40]!r} was ignored"
+    if "padding" in known and layer.has("padding") and layer.raw["padding"] not in ("causal", "valid"):
+        yield f"{name}: runs causal, as RTNeural runs it, not with padding {describe(layer.raw['padding'])}"
 
 
 def _refuse_aidax(fields: Fields, inputs: int) -> None:
@@ -142,13 +167,8 @@ def _dense(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
 def _conv1d(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
     outputs = _size(layer, "shape")
     kernel, dilation = _single(layer, "kernel_size"), _single(layer, "dilation", 1)
-    for key in ("strides", "stride"):
-        if layer.has(key) and _single(layer, key) != 1:
-            raise ModelError(f"{layer.place(key)}: RTNeural's format knows no stride, expected 1")
     groups = layer.integer("groups", 1)
-    for what, count in (("input", channels), ("output", outputs)):
-        if count % groups:
-            raise ModelError(f"groups {groups} does not divide the {count} {what} channels")
+    check_groups("conv1d", groups, channels, outputs)
     arrays = _weights(layer, 1, 2)
     weight = as_array(arrays[0], (kernel, channels // groups, outputs), "weights[0]")
     bias = as_array(arrays[1], (outputs,), "weights[1]") if len(arrays) == 2 else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..graph import Graph
-from ..layers import Array, Conv1d, Node
+from ..layers import Array, Conv1d, Node, check_groups
 from ._reading import Fields, as_array, as_list, refuse, within
 
 NAME = "PyTorch state_dict JSON"
@@ -90,9 +90,7 @@ def _conv1d(document: Mapping[str, Any], fields: Fields, name: str, below: str, 
     prefix = fields.text("prefix", "")
     in_channels, out_channels = fields.integer("in_channels"), fields.integer("out_channels")
     groups = fields.integer("groups", 1)
-    for what, count in (("input", in_channels), ("output", out_channels)):
-        if count % groups:
-            raise ModelError(f"groups {groups} does not divide the {count} {what} channels")
+    check_groups("conv1d", groups, in_channels, out_channels)
     shape = (out_channels, in_channels // groups, fields.integer("kernel_size"))
     weight = _tensor(document, prefix + "weight", shape, used)
     bias = None

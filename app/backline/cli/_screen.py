@@ -1,0 +1,97 @@
+"""What is drawn on a terminal: tables, a live panel, progress bars; the sole importer of rich, lazily.
+
+All text is taken literally: what a model or a device says of itself may hold brackets, which rich would take
+for styles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+#: Pieces of a line with their styles; "" is plain.
+Line = Sequence[tuple[str, str]]
+
+
+def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
+    """Print what and value, a row each."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, value in rows:
+        table.add_row(Text(what), Text(value))
+    Console().print(table)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[str]) -> None:
+    """Print rows under their headings, to the right but for the columns named in `left`."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    to_the_left = set(left)
+    for heading in headings:
+        justify: Any = "left" if heading in to_the_left else "right"
+        table.add_column(heading, overflow="fold", justify=justify)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@contextlib.contextmanager
+def live_panel(title: str, subtitle: str, width: int) -> Iterator[Callable[[Iterable[Line]], None]]:
+    """Show a panel in place until the block ends; what it yields replaces the panel's lines."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.panel import Panel
+    from rich.text import Text
+
+    with Live(auto_refresh=False, transient=True) as screen:
+
+        def show(lines: Iterable[Line]) -> None:
+            content = Group(*(Text.assemble(*line) for line in lines))
+            screen.update(Panel(content, title=title, subtitle=subtitle, width=width), refresh=True)
+
+        yield show
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[Path, int, int], None] | None]:
+    """Show a bar on stderr while files are rendered, and nothing where stderr is no terminal.
+
+    Yields
+    ------
+    callable or None
+        To be called with the file, frames done and frames in all.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        # rich would send what is printed meanwhile to the bar's console: right only if both are the terminal.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bar:
+        tasks: dict[Path, Any] = {}
+
+        def advance(path: Path, done: int, total: int) -> None:
+            if path not in tasks:
+                tasks[path] = bar.add_task(path.name, total=total)
+            bar.update(tasks[path], completed=done, visible=done < total)
+
+        yield advance
