@@ -20,7 +20,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,38 +27,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jack_server import NoServer, jack_server
 from machine import processor
 
 RATE_HZ = 48000
 PERIOD = 64
 BURNERS = 2
 SLICE_SECONDS = 3.0
-
-
-@contextlib.contextmanager
-def jack_server() -> Iterator[tuple[str, bool]]:
-    """A server of our own: its name, and whether it runs at real-time priority."""
-    if shutil.which("jackd") is None:
-        sys.exit("gil_comparison: needs jackd: apt install jackd2")
-    name = f"backline-gil-{os.getpid()}"
-    dummy = ["-n", name, "-d", "dummy", "-r", str(RATE_HZ), "-p", str(PERIOD)]
-    for options in (["-R", "-P", "60"], ["-r"]):
-        process = subprocess.Popen(
-            ["jackd", *options, *dummy],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "JACK_NO_AUDIO_RESERVATION": "1"},
-        )
-        time.sleep(2.0)
-        if process.poll() is None:
-            break
-    if process.poll() is not None:
-        sys.exit("gil_comparison: jackd does not start here")
-    try:
-        yield name, "-R" in options
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextlib.contextmanager
@@ -150,6 +124,24 @@ def machine(real_time: bool) -> str:
     )
 
 
+def compare(server: str, model: str, seconds: float) -> int:
+    """Run both and print a line for each of their halves; returns the exit status."""
+    lost: dict[tuple[str, float], float] = {}
+    print(f"{'callback':<10}{'busy threads':>14}{'blocks due':>12}{'lost':>8}{'':>9}{'xruns':>8}", flush=True)
+    for which in ("c", "python"):
+        command = [sys.executable, __file__, "--worker", which, "--model", model, "--seconds", str(seconds)]
+        environment = {**os.environ, "JACK_DEFAULT_SERVER": server}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        for row in json.loads(done.stdout.splitlines()[-1]):
+            missing = max(0, round(row["due"] - row["blocks"]))
+            share = lost[which, row["burners"]] = missing / row["due"]
+            print(
+                f"{which:<10}{row['burners']:>14}{row['due']:>12.0f}{missing:>8}{share:>9.2%}{row['xruns']:>8}",
+                flush=True,
+            )
+    return int(lost["c", BURNERS] > lost["c", 0] + 0.01)
+
+
 def main() -> int:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -160,26 +152,12 @@ def main() -> int:
     if options.worker:
         worker(options.worker, options.model, options.seconds)
         return 0
-    lost: dict[tuple[str, float], float] = {}
-    with jack_server() as (name, real_time):
-        print(machine(real_time), flush=True)
-        print(
-            f"{'callback':<10}{'busy threads':>14}{'blocks due':>12}{'lost':>8}{'':>9}{'xruns':>8}",
-            flush=True,
-        )
-        for which in ("c", "python"):
-            command = [sys.executable, __file__, "--worker", which]
-            command += ["--model", options.model, "--seconds", str(options.seconds)]
-            environment = {**os.environ, "JACK_DEFAULT_SERVER": name}
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            for row in json.loads(done.stdout.splitlines()[-1]):
-                missing = max(0, round(row["due"] - row["blocks"]))
-                share = lost[which, row["burners"]] = missing / row["due"]
-                print(
-                    f"{which:<10}{row['burners']:>14}{row['due']:>12.0f}{missing:>8}{share:>9.2%}{row['xruns']:>8}",
-                    flush=True,
-                )
-    return int(lost["c", BURNERS] > lost["c", 0] + 0.01)
+    try:
+        with jack_server(RATE_HZ, PERIOD) as server:
+            print(machine(server.real_time), flush=True)
+            return compare(server.name, options.model, options.seconds)
+    except NoServer as error:
+        sys.exit(f"gil_comparison: {error}")
 
 
 if __name__ == "__main__":

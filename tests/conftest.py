@@ -11,10 +11,14 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Helpers that scripts and tests share.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WITHOUT_GOLDEN = f"golden data not found at {GOLDEN}"

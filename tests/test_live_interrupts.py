@@ -1,4 +1,4 @@
-"""Interrupts that come while a session closes: nothing is freed under a running device, no recording is lost."""
+"""Interrupts while a session closes: nothing is freed under a running device, no recording is lost."""
 
 from __future__ import annotations
 

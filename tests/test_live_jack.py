@@ -10,17 +10,15 @@ the server may drop periods; it counts them and compares what was delivered.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jack_server import NoServer, Server, jack_server
 from live_tools import RATE_HZ, backline, finish, noise, write_model
 
 import backline as library
@@ -49,48 +47,13 @@ def quiet() -> None:
 
 
 @pytest.fixture
-def server(server_process: tuple[str, subprocess.Popen[bytes]]) -> str:
-    """The name of a jackd of our own."""
-    return server_process[0]
-
-
-@pytest.fixture
-def server_process(quiet: None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A jackd of our own, and its name; real time where the system lets it."""
-    name = f"backline-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    dummy = ["-n", name, "-d", "dummy", "-r", str(RATE_HZ), "-p", str(PERIOD)]
-    for priority in (["-R", "-P", "60"], ["-r"]):
-        process = subprocess.Popen(
-            ["jackd", *priority, *dummy],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "JACK_NO_AUDIO_RESERVATION": "1"},
-        )
-        if is_up(process, name):
-            break
-    else:
-        pytest.skip("jackd does not start here")
-    yield name, process
-    process.terminate()
-    process.wait(WAIT_SECONDS)
-    for left in Path("/dev/shm").glob(f"jack_*{name}*"):  # by clients that the server did not outlive
-        left.unlink(missing_ok=True)
-
-
-def is_up(process: subprocess.Popen[bytes], name: str) -> bool:
-    """Wait until the server takes clients, or has given up."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            jack.Client("probe", servername=name, no_start_server=True).close()
-        except jack.JackOpenError:
-            time.sleep(0.1)
-        else:
-            return True
-    if process.poll() is None:
-        process.terminate()
-        process.wait(WAIT_SECONDS)
-    return False
+def server(quiet: None) -> Iterator[Server]:
+    """A jackd of our own; real time where the system lets it."""
+    try:
+        with jack_server(RATE_HZ, PERIOD) as started:
+            yield started
+    except NoServer as error:
+        pytest.skip(str(error))
 
 
 class Player:
@@ -100,14 +63,14 @@ class Player:
     (NaN) and moves nothing.
     """
 
-    def __init__(self, server: str, x: np.ndarray, after_frames: int = 4096) -> None:
+    def __init__(self, server: Server, x: np.ndarray, after_frames: int = 4096) -> None:
         self.signal = x
         self.heard = np.full(len(x) + 2 * after_frames, np.nan, np.float32)
         self.xruns = 0
         self.start: int | None = None
         self.playing = False
         self.freewheel = False
-        self.client = jack.Client("player", servername=server, no_start_server=True)
+        self.client = jack.Client("player", servername=server.name, no_start_server=True)
         self.output = self.client.outports.register("out")
         self.input = self.client.inports.register("in")
         self.client.set_process_callback(self._process)
@@ -166,7 +129,7 @@ class Player:
 
 
 def through_live(
-    server: str, model: Path, x: np.ndarray, freewheel: bool, *options: object
+    server: Server, model: Path, x: np.ndarray, freewheel: bool, *options: object
 ) -> tuple[Player, dict[str, object]]:
     """Play a signal through ``backline live``; returns the player and the session's summary."""
     live = backline(
@@ -178,7 +141,7 @@ def through_live(
         "--input-channel",
         1,
         *options,
-        JACK_DEFAULT_SERVER=server,
+        JACK_DEFAULT_SERVER=server.name,
     )
     try:
         player = Player(server, x)
@@ -216,7 +179,7 @@ def delay_of(heard: np.ndarray, expected: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("options", [[], ["--block", 64], ["--block", 100]], ids=str)
-def test_what_comes_back_is_the_offline_render(server: str, tmp_path: Path, options: list[object]) -> None:
+def test_what_comes_back_is_the_offline_render(server: Server, tmp_path: Path, options: list[object]) -> None:
     model, x = write_model(tmp_path / "model.json"), noise(RATE_HZ)[:, 0]
     player, summary = through_live(server, model, x, True, *options)
     expected = render(model, x)
@@ -226,7 +189,7 @@ def test_what_comes_back_is_the_offline_render(server: str, tmp_path: Path, opti
     assert summary["output_not_finite"] == 0
 
 
-def test_a_nam_model_comes_back_bit_for_bit(server: str, golden: Path) -> None:
+def test_a_nam_model_comes_back_bit_for_bit(server: Server, golden: Path) -> None:
     model, x = golden / "nam" / "models" / "A2.nam", noise(RATE_HZ // 2)[:, 0]
     player, _ = through_live(server, model, x, True)
     expected = library.load(model)(x)
@@ -234,39 +197,41 @@ def test_a_nam_model_comes_back_bit_for_bit(server: str, golden: Path) -> None:
     np.testing.assert_array_equal(player.heard[delay : delay + len(x)], expected)
 
 
-def test_in_real_time_what_was_delivered_is_the_offline_render(server: str, tmp_path: Path) -> None:
+def test_in_real_time_what_was_delivered_is_the_offline_render(server: Server, tmp_path: Path) -> None:
     model, x = write_model(tmp_path / "model.json"), noise(2 * RATE_HZ)[:, 0]
     player, summary = through_live(server, model, x, False)
     expected = render(model, x)
     delay = delay_of(player.heard, expected)
     heard = player.heard[delay : delay + len(x)]
-    periods = (heard == expected)[: len(x) // PERIOD * PERIOD].reshape(-1, PERIOD).all(axis=1)
-    missed = int(np.count_nonzero(~periods))
-    print(f"{missed} of {len(periods)} periods differ; server {player.xruns} xruns, live {summary['xruns']}")
-    if missed:
-        # The server dropped something: each drop spoils its own period and those the model remembers it for.
-        drops = player.xruns + int(str(summary["xruns"])) + int(np.count_nonzero(np.isnan(heard)))
-        assert drops > 0, "periods differ, though no one dropped any"
-        assert periods.any()
+    whole = len(x) // PERIOD * PERIOD
+    wrong = (heard != expected)[:whole].reshape(-1, PERIOD).any(axis=1)
+    missed = np.isnan(heard)[:whole].reshape(-1, PERIOD).any(axis=1)
+    drops = player.xruns + int(str(summary["xruns"])) + int(np.count_nonzero(missed))
+    # A drop spoils its own period, which need not lie on a boundary of ours, and those the model remembers it for.
+    reach = library.load(model).receptive_field_frames
+    assert reach is not None
+    most = drops * (2 + -(-reach // PERIOD))
+    print(f"{np.count_nonzero(wrong)} of {len(wrong)} periods differ; {drops} drops explain {most}")
+    assert np.count_nonzero(wrong) <= most
+    assert not wrong.all()
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["ended", "held"])
 def test_a_server_that_goes_ends_the_session_and_spares_the_file(
-    server_process: tuple[str, subprocess.Popen[bytes]], tmp_path: Path, hold: bool
+    server: Server, tmp_path: Path, hold: bool
 ) -> None:
     """PortAudio itself would wait ten minutes for a server that has gone, and then abort the process."""
-    name, process = server_process
     model, record = write_model(tmp_path / "model.json"), tmp_path / "record.wav"
     options = ("--json", "--device", "system", "--record", record)
-    live = backline("live", model, *options, JACK_DEFAULT_SERVER=name)
+    live = backline("live", model, *options, JACK_DEFAULT_SERVER=server.name)
     assert live.stdout is not None
     live.stdout.readline()  # it runs
-    process.send_signal(signal.SIGSTOP if hold else signal.SIGTERM)
+    server.process.send_signal(signal.SIGSTOP if hold else signal.SIGTERM)
     try:
         status, out, err = finish(live)
     finally:
         if hold:
-            process.send_signal(signal.SIGCONT)
+            server.process.send_signal(signal.SIGCONT)
     assert status == 1, (out, err)
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("backline: error: 0 system")

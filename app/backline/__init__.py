@@ -6,14 +6,19 @@
 >>> with model.stream(64) as stream:
 ...     block = stream.process(x[:64])
 
-Importing this package opens no device and needs no PortAudio.
+Importing this package opens no device and needs no PortAudio; it loads the engine when it is first used.
 """
 
 from __future__ import annotations
 
-from .api import conv1d, load
-from .engine import Model, Stream
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import AudioFileError, BacklineError, DeviceError, MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    from .api import conv1d, load
+    from .engine import Model, Stream
 
 __version__ = "0.1.0"
 
@@ -28,3 +33,15 @@ __all__ = [
     "conv1d",
     "load",
 ]
+
+_HOMES = {"conv1d": "api", "load": "api", "Model": "engine", "Stream": "engine"}
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # NumPy and the C module take a tenth of a second, which `backline --help` need not wait for (PEP 562).
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return value
