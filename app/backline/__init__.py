@@ -40,7 +40,7 @@ _HOMES = {"conv1d": "api", "load": "api", "Model": "engine", "Stream": "engine"}
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        # NumPy and the C module take a tenth of a second, which `backline --help` need not wait for (PEP 562).
+        # NumPy and the C module take a tenth of a second, which `--help` need not wait for (PEP 562).
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
