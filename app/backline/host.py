@@ -197,6 +197,8 @@ def find_device(wanted: int | str | None, direction: Direction) -> Device:
     if wanted is None:
         defaults = [d for d in usable if (d.default_input if direction == "input" else d.default_output)]
         if not defaults:
+            if not usable:
+                raise DeviceError(f"no {direction} device was found")
             raise DeviceError(f"no default {direction} device; name one of: {_names(usable)}")
         return defaults[0]
     if isinstance(wanted, int) or wanted.isdecimal():
