@@ -380,14 +380,18 @@ def test_nohup_is_respected(wavenet_file, take, tmp_path):
         wavenet_file,
         "--device",
         "clock",
+        "--json",
         "--seconds",
-        "1",
+        "2.5",
         preexec_fn=lambda: signal.signal(1, signal.SIG_IGN),
     )
-    time.sleep(0.7)
+    told = json.loads(process.stdout.readline())  # after a second
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["event"] == "summary"
+    assert summary["frames"] >= max(2.5 * 48000, told["frames"])
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_device_that_does_not_open_says_why_in_one_sentence(sound: Any, model:
 
 def test_an_output_alone_needs_a_take(sound: Any, model: Path) -> None:
     sound(("HDMI", 0, 2, 48000))
-    with pytest.raises(DeviceError, match="no default input device"), LiveSession(library.load(model)):
+    with pytest.raises(DeviceError, match="no input device was found"), LiveSession(library.load(model)):
         pass
 
 
@@ -255,9 +255,47 @@ def test_devices_without_portaudio_is_one_sentence(
     assert "apt install libportaudio2" in capsys.readouterr().err
 
 
+def test_a_portaudio_that_does_not_start_means_the_clock_and_says_so(
+    sound: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound(*CARDS)
+
+    def refuse() -> None:
+        raise PortAudioError("Error querying host API: PortAudio not initialized", -10000)
+
+    monkeypatch.setattr(sys.modules["sounddevice"], "query_hostapis", refuse)
+    with LiveSession(library.load(model)) as session:
+        session.run(seconds=0.05)
+    assert session.sink.name == "clock"
+    assert any("PortAudio not initialized; running on the clock" in note for note in session.notes)
+    with pytest.raises(DeviceError, match="devices cannot be listed"):
+        LiveSession(library.load(model), device="scarlett").__enter__()
+
+
+def test_asking_whether_a_stream_runs_leaves_stderr_alone(
+    sound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked twenty times a second, and stderr is the whole process's."""
+    sound(*CARDS)
+    stream = SimpleNamespace(latency=0.01, active=True)
+    monkeypatch.setattr(sys.modules["sounddevice"], "_StreamBase", lambda **options: stream)
+    played = SimpleNamespace(
+        rate_hz=48000.0, output_channels=2, pointer=None, begin_use=lambda: None, end_use=lambda: None
+    )
+    sink = host.find_device("hdmi 0", "output")
+    opened = host.PortAudioStream(played, None, sink, 64, "low")  # type: ignore[arg-type]
+
+    def moved(*_: int) -> None:
+        raise AssertionError("stderr was moved")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.dup2", moved)
+        assert opened.active
+
+
 def test_play_says_what_is_wrong(sound: Any) -> None:
     sound()
-    with pytest.raises(DeviceError, match="no default output device"):
+    with pytest.raises(DeviceError, match="no output device was found"):
         host.play(np.zeros(10, np.float32), 48000)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import subprocess
+import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +19,8 @@ from hypothesis import strategies as st
 import backline
 from backline import native
 from backline.engine import Engine, Model, Program
-from backline.errors import BacklineError
+from backline.errors import BacklineError, ModelError
+from backline.host import ClockStream
 from backline.native_host import Host, dbfs
 from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
 
@@ -419,8 +424,9 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
     ids=str,
 )
 def test_maps_and_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BacklineError):
+    with pytest.raises(BacklineError, match="at most 64 rows and 256 channels") as error:
         make(through(), **wrong)
+    assert not isinstance(error.value, ModelError)
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, -48000.0, math.nan, math.inf])
@@ -452,6 +458,94 @@ def test_a_timer_of_an_absurd_block_is_refused(frames: int) -> None:
         out = native.ffi.new("bl_timer **")
         assert native.lib.bl_timer_new(host.pointer, frames, 0, out) == native.lib.BL_ERROR_SIZE
         assert out[0] == native.ffi.NULL
+
+
+# ---- devices that have not stopped ----
+
+
+def test_a_host_that_may_be_called_is_not_freed() -> None:
+    x, host = noise(100, 1), make(through())
+    host.begin_use()
+    host.close()
+    np.testing.assert_array_equal(call(host, x), x)
+    host.end_use()
+    host.close()
+    with pytest.raises(ValueError, match="closed"):
+        host.stats()
+
+
+def test_a_host_that_may_be_called_is_not_collected() -> None:
+    host = make(through())
+    pointer, gone = host.pointer, weakref.ref(host)
+    host.begin_use()
+    del host
+    gc.collect()
+    assert CALLBACK(native.ffi.NULL, native.ffi.NULL, 64, native.ffi.NULL, 0, pointer) == 0
+    kept = gone()
+    assert kept is not None
+    assert kept.stats().frames == 64
+    kept.end_use()
+    kept.close()
+    del kept
+    assert gone() is None
+
+
+def test_the_process_may_end_while_a_clock_calls() -> None:
+    code = """
+import numpy as np, time
+import backline
+from backline.engine import Engine, Program
+from backline.host import ClockStream
+from backline.native_host import Host
+engine = Engine(Program(backline.conv1d(np.ones((1, 1, 1), np.float32)).graph), 1)
+host = Host(engine, rate_hz=768000, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+ClockStream(host, 1).start()
+del engine, host
+time.sleep(0.2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closing_waits_for_whoever_reads_the_capture() -> None:
+    for _ in range(20):
+        host = make(through(), capture_frames=CAPTURE)
+        call(host, noise(60_000, 1))
+        ends: list[str] = []
+
+        def read(host: Host = host, ends: list[str] = ends) -> None:
+            block = np.zeros((512, 1), np.float32)
+            try:
+                while True:
+                    host.read_capture(block)
+            except ValueError as error:
+                ends.append(str(error))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        host.close()
+        thread.join()
+        assert ends == ["the host is closed"]
+
+
+def test_a_slow_clock_stops_within_its_block() -> None:
+    model = through()
+    host = Host(
+        Engine(Program(with_levels(model.graph)), 1),
+        rate_hz=1.0,
+        input_map=[0],
+        output_map=[0],
+        output_rows=1,
+        input_channels=1,
+    )
+    stream = ClockStream(host, 8192)
+    stream.start()
+    stopping = threading.Thread(target=stream.stop, daemon=True)
+    stopping.start()
+    stopping.join(60.0)  # the block lasts more than two hours
+    assert not stopping.is_alive()
+    assert not stream.active
+    host.close()
 
 
 def test_dbfs() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 import backline
 from backline import audiofile
 from backline.host import ClockStream
+from backline.native_host import Host
 from backline.pluck import pluck
 from backline.recorder import Recorder
 from backline.session import LiveSession
@@ -93,3 +97,87 @@ def test_a_recording_and_a_take_need_two_files(take, tmp_path):
     with pytest.raises(backline.AudioFileError, match="two names"), session(take, record=path, to=path):
         pass
     assert not path.exists()
+
+
+@pytest.mark.parametrize("place", [(ClockStream, "start"), (ClockStream, "stop")], ids=["start", "stop"])
+def test_an_interrupt_beside_the_device_waits(take, tmp_path, monkeypatch, place):
+    owner, name = place
+    whole = getattr(owner, name)
+
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        whole(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    live = session(take, to=tmp_path / "to.wav")
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt), live:
+        live.run()
+    assert not live.stream.active
+    with pytest.raises(ValueError, match="closed"):
+        live._host.stats()
+    written = audiofile.read(tmp_path / "to.wav")[0] if name == "stop" else np.zeros((0, 1), np.float32)
+    x, _ = audiofile.read(take)
+    np.testing.assert_array_equal(written, backline.load("overdrive")(x)[: len(written)])
+    assert len(written) == (len(x) if name == "stop" else 0)
+
+
+def test_an_error_counts_before_the_signals_that_waited():
+    def fail():
+        with deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("the error")
+
+    with pytest.raises(ValueError, match="the error"):
+        fail()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_ignored_stays_ignored_and_other_threads_have_no_signals():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with deferred():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    def elsewhere():
+        with deferred():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    seen = []
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
+
+
+def test_the_third_signal_does_not_wait():
+    code = """
+import os, signal
+from backline.signals import deferred
+with deferred():
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+    print("still here")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("where", ["the capture", "a file"])
+def test_any_error_of_the_recorder_ends_the_session(take, tmp_path, monkeypatch, where):
+    """Not only those that a file system makes: a thread's own would go unseen."""
+
+    def fail(*_):
+        raise RuntimeError(f"{where} is broken")
+
+    broken = (Host, "read_capture") if where == "the capture" else (audiofile.AudioWriter, "write")
+    monkeypatch.setattr(*broken, fail)
+    live = session(take, record=tmp_path / "record.wav")
+    with pytest.raises(RuntimeError, match="is broken"), live:
+        live.run(seconds=60.0)
+    with pytest.raises(ValueError, match="closed"):
+        live._host.stats()
+    assert not list(tmp_path.glob(".backline*"))

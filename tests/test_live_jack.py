@@ -207,7 +207,7 @@ def test_in_real_time_what_was_delivered_is_the_offline_render(server: Server, t
     wrong = (heard != expected)[:whole].reshape(-1, PERIOD).any(axis=1)
     missed = np.isnan(heard)[:whole].reshape(-1, PERIOD).any(axis=1)
     drops = player.xruns + int(str(summary["xruns"])) + int(np.count_nonzero(missed))
-    # A drop spoils its own period, which need not lie on a boundary of ours, and those the model remembers it for.
+    # A drop spoils its own period, which need not lie on our boundaries, and those that remember it.
     reach = library.load(model).receptive_field_frames
     assert reach is not None
     most = drops * (2 + -(-reach // PERIOD))
