@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +103,11 @@ class _Compiler:
     def tape(self) -> Tape:
         self._place_signals()
         knobs = [self._knob(knob) for knob in self.graph.knobs]
-        nodes = [_LOWER[type(node)](self, node) for node in self.graph.nodes if not isinstance(node, Slice)]
+        nodes = [
+            _LOWER.get(type(node), _Compiler.unknown)(self, node)
+            for node in self.graph.nodes
+            if not isinstance(node, Slice)
+        ]
         output = self.by_name[self.graph.output]
         scratch_rows = _ScratchPlan(self, [*knobs, *nodes], output).rows
         return Tape(
@@ -205,25 +209,15 @@ class _Compiler:
         raise ModelError(f"{node.output}: the engine does not run {type(node).__name__} layers yet")
 
 
-_N = TypeVar("_N", bound=Node)
-
-
-class _Lowering(dict[type[Node], Callable[[_Compiler, Any], Op]]):
-    def __missing__(self, kind: type[Node]) -> Callable[[_Compiler, Any], Op]:
-        return _Compiler.unknown
-
-
-_LOWER = _Lowering(
-    {
-        Conv1d: _Compiler.conv1d,
-        Activate: _Compiler.activate,
-        Add: _Compiler.add,
-        Multiply: _Compiler.multiply,
-        Affine: _Compiler.affine,
-        Crossfade: _Compiler.crossfade,
-        Lstm: _Compiler.lstm,
-    }
-)
+_LOWER: dict[type[Node], Callable[[_Compiler, Any], Op]] = {
+    Conv1d: _Compiler.conv1d,
+    Activate: _Compiler.activate,
+    Add: _Compiler.add,
+    Multiply: _Compiler.multiply,
+    Affine: _Compiler.affine,
+    Crossfade: _Compiler.crossfade,
+    Lstm: _Compiler.lstm,
+}
 
 #: Ops whose output may take the rows of an input that nobody reads later: which inputs qualify.
 _IN_PLACE = {"ACTIVATE": (0,), "ADD": (0, 1), "MULTIPLY": (0,), "AFFINE": (0,), "CROSSFADE": (0, 1)}

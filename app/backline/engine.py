@@ -391,9 +391,10 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
     )
     tensors = ffi.new("bl_tensor[]", [(t.buffer, t.first_row, t.channels, t.features) for t in tape.tensors])
     blob: list[Audio] = []
+    filled = 0
     ops = ffi.new("bl_op[]", max(1, len(tape.ops)))
     for record, op in zip(ops, tape.ops, strict=False):
-        _fill(record, op, blob)
+        filled = _fill(record, op, blob, filled)
     flat = np.concatenate([*blob, np.zeros(1, np.float32)])
     numbers = ffi.from_buffer("float[]", flat)
     spec = ffi.new("bl_spec *")
@@ -406,7 +407,8 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
     return spec, [rates, buffers, tensors, ops, flat, numbers]
 
 
-def _fill(record: Any, op: Op, blob: list[Audio]) -> None:
+def _fill(record: Any, op: Op, blob: list[Audio], filled: int) -> int:
+    """Write one op; its arrays follow the `filled` numbers already in the blob. Returns the new count."""
     record.kind = getattr(lib, f"BL_OP_{op.kind}")
     record.activation = getattr(lib, f"BL_ACT_{op.activation.upper()}")
     for field in ("kernel", "dilation", "stride", "groups", "mix_groups", "ramp_frames"):
@@ -417,9 +419,11 @@ def _fill(record: Any, op: Op, blob: list[Audio]) -> None:
             row[index] = lib.BL_NONE if tensor is None else tensor
     for index, values in enumerate(op.arrays):
         if values is not None:
-            record.arrays[index].offset = sum(map(len, blob))
+            record.arrays[index].offset = filled
             record.arrays[index].count = values.size
             blob.append(values.ravel())
+            filled += values.size
+    return filled
 
 
 def _explain(tape: Tape, error: Any) -> str:

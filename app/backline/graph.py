@@ -136,7 +136,6 @@ class Graph:
                 direct = below[0] if below[0] is not None else Fraction(0)
                 through = direct + own / self.signals[node.inputs[0]].rate
                 total = max([through, *(r for r in below[1:] if r is not None)])
-            for signal in node.infer(self.signals):
-                reach[signal.name] = total
+            reach.update(dict.fromkeys(node.outputs, total))
         found = reach[self.output]
         return None if found is None else ceil(found) + 1

@@ -298,7 +298,7 @@ class PortAudioStream:
     ) -> None:
         sounddevice = _sounddevice()
         self._host = host  # sounddevice keeps the callback alive, but not what its userdata points to
-        self._what = str(sink) if source in (None, sink) else f"{source} with {sink}"
+        self._what = _pair(source, sink)
         duplex = source is not None
         with _device_errors(f"{self._what} cannot be opened"):
             # The base class is there for authors of their own streams, and takes a C function as callback.
@@ -345,6 +345,10 @@ class PortAudioStream:
         self._host.end_use()
 
 
+def _pair(source: Device | None, sink: Device) -> str:
+    return str(sink) if source in (None, sink) else f"{source} with {sink}"
+
+
 def check_rate(source: Device | None, sink: Device, host: Host) -> None:
     """Say which rates the devices take, if they do not take the host's."""
     sounddevice = _sounddevice()
@@ -363,7 +367,7 @@ def check_rate(source: Device | None, sink: Device, host: Host) -> None:
 
     if takes(host.rate_hz):
         return
-    what = str(sink) if source in (None, sink) else f"{source} with {sink}"
+    what = _pair(source, sink)
     rates = [f"{rate_hz}" for rate_hz in _COMMON_RATES_HZ if takes(rate_hz)]
     if not rates:
         raise DeviceError(

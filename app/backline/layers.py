@@ -76,6 +76,11 @@ class Node:
         raise TypeError(f"{type(self).__name__} does not say what it reads")
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the signals this node writes."""
+        return (self.output,)
+
+    @property
     def arrays(self) -> dict[str, Array]:
         """The node's parameters by name, absent ones left out."""
         return {}
@@ -167,6 +172,10 @@ class Conv1d(_Unary):
     def inputs(self) -> tuple[str, ...]:
         extra = (self.mix.input if self.mix else None, self.residual, self.skip)
         return (self.input, *(name for name in extra if name is not None))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.output,) if self.skip_output is None else (self.output, self.skip_output)
 
     @property
     def arrays(self) -> dict[str, Array]:

@@ -176,7 +176,7 @@ def drop_unread(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         if isinstance(node, Conv1d) and node.skip_output is not None and node.skip_output not in needed:
             node = replace(node, skip=None, skip_output=None)
-        if needed & {signal.name for signal in node.infer(graph.signals)}:
+        if needed.intersection(node.outputs):
             kept.append(node)
             needed.update(node.inputs)
     return replace(graph, nodes=tuple(reversed(kept)))

@@ -19,8 +19,6 @@ from ..graph import Graph
 from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node, check_groups
 from ._reading import Fields, as_array, as_integer, as_list, as_number, describe, refuse, within
 
-NAME = "RTNeural Keras JSON"
-
 _ACTIVATIONS = {
     "tanh": Activation("tanh"),
     "relu": Activation("relu"),

@@ -17,8 +17,6 @@ from ..layers import Conv1d, Lstm, Node
 from ._nam_wavenet import read_wavenet
 from ._reading import Fields, WeightCursor, refuse, within
 
-NAME = "Neural Amp Modeler (.nam)"
-
 _EARLIEST, _LATEST = (0, 5, 0), (0, 7, 0)
 _DEFAULT_RATE_HZ = 48000.0
 _NOT_YET = ("Linear", "ConvNet", "Sequential")

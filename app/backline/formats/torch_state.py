@@ -14,8 +14,6 @@ from ..graph import Graph
 from ..layers import Array, Conv1d, Node, check_groups
 from ._reading import Fields, as_array, as_list, refuse, within
 
-NAME = "PyTorch state_dict JSON"
-
 _EXAMPLE = (
     "{'type': 'conv1d', 'prefix': '', 'in_channels': 1, 'out_channels': 8, 'kernel_size': 3, "
     "'dilation': 1, 'stride': 1, 'groups': 1, 'bias': True}"
