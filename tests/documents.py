@@ -6,25 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-
-def numbers(count: int) -> list[float]:
-    return [round(0.01 * (i % 17) - 0.08, 4) for i in range(count)]
+from documents_nam import NAM_DOCUMENTS, nam, numbers
 
 
 def nested(*shape: int) -> Any:
     return np.reshape(numbers(int(np.prod(shape))), shape).tolist()
-
-
-def nam(architecture: str, config: dict[str, Any], weights: int) -> dict[str, Any]:
-    return {
-        "version": "0.7.0",
-        "architecture": architecture,
-        "config": config,
-        "weights": numbers(weights),
-        "sample_rate": 48000,
-        "metadata": {"name": "Loud", "loudness": -18.0},
-    }
 
 
 def wavenet() -> dict[str, Any]:
@@ -78,6 +64,50 @@ def keras() -> dict[str, Any]:
     }
 
 
+def keras_2d() -> dict[str, Any]:
+    """Three features of two filters, then a GRU."""
+    sizes = {"num_features_in": 3, "num_filters_in": 2}
+    conv = {"kernel_size_time": 2, "kernel_size_feature": 3, "num_filters_out": 2, "padding": "same"}
+    norm = [[1.0, 1.0], numbers(2), numbers(2), [0.5, 0.5]]
+    gru = [nested(6, 9), nested(3, 9), nested(2, 9)]
+    plain = {"activation": "", "shape": [None, None, 3, 2]}
+    return {
+        "in_shape": [None, None, 3, 2],
+        "layers": [
+            {"type": "conv2d", "weights": [nested(2, 3, 2, 2), numbers(2)], **plain, **sizes, **conv}
+            | {"dilation": 2, "strides": 1},
+            {"type": "batchnorm2d", "weights": norm, "epsilon": 0.01, **plain, **sizes},
+            {"type": "gru", "activation": "tanh", "shape": [None, None, 3], "weights": gru},
+        ],
+    }
+
+
+def aidax() -> dict[str, Any]:
+    """Audio and a parameter into an LSTM, with everything AIDA-X writes besides."""
+    lstm = {"type": "lstm", "activation": "", "shape": [None, None, 3]}
+    dense = {"type": "dense", "activation": "", "shape": [None, None, 1]}
+    return {
+        "in_shape": [None, None, 2],
+        "layers": [
+            lstm | {"weights": [nested(2, 12), nested(3, 12), numbers(12)]},
+            dense | {"weights": [nested(3, 1), [0.1]]},
+        ],
+        **{"in_skip": 1, "in_gain": -6.0, "out_gain": 3.5},
+        "metadata": {"name": "Loud", "samplerate": "44100"},
+        **{"input_batch": numbers(5), "output_batch": numbers(5)},
+    }
+
+
+def guitarml() -> dict[str, Any]:
+    sizes = {"input_size": 2, "output_size": 1, "hidden_size": 3, "num_layers": 2}
+    state = {"lin.weight": nested(1, 3), "lin.bias": [0.1]}
+    for layer, inputs in enumerate((2, 3)):
+        state |= {f"rec.weight_ih_l{layer}": nested(9, inputs), f"rec.weight_hh_l{layer}": nested(9, 3)}
+        state |= {f"rec.bias_{which}_l{layer}": numbers(9) for which in ("ih", "hh")}
+    data = {"model": "SimpleRNN", "unit_type": "GRU", "skip": 1, "bias_fl": True}
+    return {"model_data": {**data, **sizes}, "state_dict": state}
+
+
 def state_dict() -> dict[str, Any]:
     return {"a.weight": nested(4, 1, 3), "a.bias": numbers(4), "b.weight": nested(2, 2, 1)}
 
@@ -93,7 +123,11 @@ DOCUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "lstm": lstm,
     "container": container,
     "keras": keras,
+    "keras_2d": keras_2d,
+    "aidax": aidax,
+    "guitarml": guitarml,
     "state_dict": state_dict,
+    **NAM_DOCUMENTS,
 }
 
 

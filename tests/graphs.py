@@ -9,9 +9,28 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from backline.activations import ACTIVATIONS, Activation
+from backline.activations import ACTIVATIONS, PER_CHANNEL, Activation
 from backline.graph import Graph
-from backline.layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Lstm, Multiply, Slice
+from backline.layers import (
+    Activate,
+    Add,
+    Affine,
+    AvgPool1d,
+    BatchNorm,
+    Concat,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    Crossfade,
+    Delay,
+    Gru,
+    Lstm,
+    MaxPool1d,
+    Multiply,
+    Reshape,
+    Slice,
+    Upsample,
+)
 
 
 def examples(count: int) -> settings:
@@ -29,6 +48,7 @@ def divisors(number: int) -> list[int]:
 
 
 KINDS = ["conv", "conv", "wave", "wave", "gated", "stride", "norm", "lstm", "act", "scale"]
+KINDS += ["gru", "join", "delay", "pool", "up", "transpose", "spectrum"]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -65,10 +85,11 @@ def conv_node(output: str, source: str, shape: dict) -> Conv1d:
 @st.composite
 def activations(draw, channels: int) -> Activation:
     kind = draw(st.sampled_from(sorted(ACTIVATIONS)))
-    if kind == "prelu":
+    if kind in PER_CHANNEL:
         count = draw(st.sampled_from([1, channels]))
-        return Activation(kind, tuple(float(v) for v in np.linspace(-0.2, 0.9, count)))
-    parameters = {"leaky_relu": (0.01,), "hardtanh": (-0.7, 0.4), "elu": (1.3,)}
+        return Activation(kind, tuple(float(v) for v in np.linspace(0.9, 0.2, count)))
+    parameters = {"leaky_relu": (0.01,), "hardtanh": (-0.7, 0.4), "elu": (1.3,), "softplus": (1.7,)}
+    parameters["hardsigmoid"] = (0.3, 0.45)
     parameters["leaky_hardtanh"] = (-0.5, 0.6, 0.1, 0.2)
     return Activation(kind, parameters.get(kind, ()))
 
@@ -165,6 +186,55 @@ class _Draft:
         state = [array(seed + k, hidden) for k in (3, 4)] if self.draw(st.booleans()) else []
         self.nodes.append(Lstm(name, self.at, *weights, array(seed + 2, 4 * hidden), *state))
         self.widths[name] = hidden
+
+    def add_gru(self, name: str, seed: int) -> None:
+        hidden = self.draw(st.integers(1, 9))
+        weights = (array(seed, 3 * hidden, self.width), array(seed + 1, 3 * hidden, hidden))
+        biases = (array(seed + 2, 3 * hidden), array(seed + 3, 3 * hidden))
+        state = [array(seed + 4, hidden)] if self.draw(st.booleans()) else []
+        self.nodes.append(Gru(name, self.at, *weights, *biases, *state))
+        self.widths[name] = hidden
+
+    def add_join(self, name: str, seed: int) -> None:
+        """The signal, a convolution of it, and either once more: in place where that is possible."""
+        self.convolve(name, 2, seed)
+        parts = [self.at, self.nodes[-1].output, self.draw(st.sampled_from([self.at, self.nodes[-1].output]))]
+        parts = self.draw(st.permutations(parts))
+        self.nodes.append(Concat(name, tuple(parts)))
+        self.widths[self.nodes[-2].output] = 2
+        self.widths[name] = sum(2 if part != self.at else self.width for part in parts)
+
+    def add_delay(self, name: str, seed: int) -> None:
+        self.nodes.append(
+            Delay(name, self.at, self.draw(st.integers(0, 200)), self.draw(st.integers(-9, 40)))
+        )
+
+    def add_pool(self, name: str, seed: int) -> None:
+        pool = self.draw(st.sampled_from([MaxPool1d, AvgPool1d]))
+        self.nodes.append(pool(name, self.at, self.draw(st.integers(1, 4)), self.draw(st.integers(1, 3))))
+        self.strided, self.skip = True, None
+
+    def add_up(self, name: str, seed: int) -> None:
+        mode = self.draw(st.sampled_from(["nearest", "linear"]))
+        self.nodes.append(Upsample(name, self.at, self.draw(st.integers(1, 3)), mode))
+        self.strided, self.skip = True, None
+
+    def add_transpose(self, name: str, seed: int) -> None:
+        weight = array(seed, self.width, self.draw(st.integers(1, 4)), self.draw(st.integers(1, 5)))
+        stride, dilation = self.draw(st.integers(1, 3)), self.draw(st.integers(1, 2))
+        self.nodes.append(ConvTranspose1d(name, self.at, weight, dilation=dilation, stride=stride))
+        self.widths[name] = weight.shape[1]
+        self.strided, self.skip = True, None
+
+    def add_spectrum(self, name: str, seed: int) -> None:
+        """A convolution over time and features: channels become features."""
+        features, pad = self.width, self.draw(st.integers(1, 2))
+        weight = array(seed, 2, 1, self.draw(st.integers(1, 3)), 3)
+        self.nodes.append(Reshape(f"{name} in", self.at, 1, features))
+        self.nodes.append(Conv2d(f"{name} 2d", f"{name} in", weight, feature_padding=(pad, pad)))
+        rows = 2 * (features + 2 * pad - 2)
+        self.nodes.append(Reshape(name, f"{name} 2d", rows))
+        self.widths[name] = rows
 
 
 @st.composite

@@ -23,7 +23,7 @@ import backline
 from backline.audiofile import AudioWriter, read
 from backline.cli import main
 
-COMMANDS = ["render", "live", "info", "devices", "demo"]
+COMMANDS = ["render", "live", "info", "verify", "plot", "convert", "devices", "demo"]
 CODE = "import sys; from backline.cli import main; sys.exit(main())"
 
 

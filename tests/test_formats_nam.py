@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from documents import lstm, nam, numbers, wavenet
+from documents import lstm, wavenet
+from documents_nam import NAM_DOCUMENTS, linear, nam, numbers, sequential, slimmable
 
 from backline import reference
 from backline.activations import Activation
@@ -188,3 +189,86 @@ def test_unknown_fields_are_noted_not_dropped_in_silence(tmp_path: Path) -> None
     notes = load(tmp_path, document).notes
     assert any("'reverb'" in note and "array 0" in note for note in notes)
     assert any("'flavour'" in note for note in notes)
+
+
+def test_linear_says_which_way_round_it_reads(tmp_path: Path) -> None:
+    document = linear()
+    document["weights"] = [1.0, 2.0, 3.0, 0.5]
+    graph = load(tmp_path, document)
+    assert graph.prewarm_frames == 0
+    assert np.array_equal(reference.run(graph, [[1.0, 0.0, 0.0, 0.0]]), [[1.5, 2.5, 3.5, 0.5]])
+    assert any("696" in note for note in graph.notes)
+    document["config"]["receptive_field"], document["weights"] = 1, [1.0, 0.5]
+    assert not load(tmp_path, document).notes
+
+
+@pytest.mark.parametrize(("quality", "channels"), [(0.0, 1), (0.49, 1), (0.5, 3), (1.0, 3)])
+def test_quality_reaches_a_slimmable_wavenet_wherever_it_is(
+    tmp_path: Path, quality: float, channels: int
+) -> None:
+    for document, prefix in ((slimmable(), ""), (sequential(), "model 0 ")):
+        graph = load(tmp_path, document, quality=quality)
+        assert graph.signals[f"{prefix}array 0 rechannel"].channels == channels
+        assert not graph.notes or "696" in graph.notes[0]
+
+
+@pytest.mark.parametrize("name", ["linear", "conv_net", "modulated"])
+def test_quality_changes_nothing_elsewhere(tmp_path: Path, name: str) -> None:
+    assert "quality 0.5 changes nothing" in load(tmp_path, NAM_DOCUMENTS[name](), quality=0.5).notes[-1]
+
+
+def test_one_size_is_no_choice(tmp_path: Path) -> None:
+    document = slimmable()
+    document["config"]["layers"][0]["slimmable"]["kwargs"]["allowed_channels"] = [2]
+    graph = load(tmp_path, document, quality=0.9)
+    assert graph.signals["array 0 rechannel"].channels == 2
+    assert "changes nothing" in graph.notes[-1]
+    single = nam("SlimmableContainer", {"submodels": [{"max_value": 1, "model": slimmable()}]}, 0)
+    graph = load(tmp_path, single, quality=0.1)
+    assert graph.signals["array 0 rechannel"].channels == 3
+    assert "changes nothing" in graph.notes[-1]
+
+
+def test_metadata_of_a_container_fills_what_its_model_leaves_open(tmp_path: Path) -> None:
+    child = lstm()
+    child["metadata"] = {"loudness": -20.0, "input_level_dbu": None, "output_level_dbu": 3.0}
+    document = nam("SlimmableContainer", {"submodels": [{"max_value": 1.0, "model": child}]}, 0)
+    document["metadata"] = {
+        "loudness": -18.0,
+        "input_level_dbu": 12.0,
+        "output_level_dbu": None,
+        "gain": None,
+    }
+    metadata = load(tmp_path, document).metadata
+    expected = {"loudness": -20.0, "input_level_dbu": 12.0, "output_level_dbu": 3.0, "gain": None}
+    assert metadata == expected
+
+
+def test_a_chain_has_the_levels_of_its_ends(tmp_path: Path) -> None:
+    document = sequential()
+    for i, model in enumerate(document["config"]["models"]):
+        model["metadata"] = {"loudness": -1.0, "input_level_dbu": 10.0 + i, "output_level_dbu": 20.0 + i}
+    document["metadata"] = {"name": "chain", "output_level_dbu": None}
+    metadata = load(tmp_path, document).metadata
+    assert metadata == {"name": "chain", "input_level_dbu": 10.0, "output_level_dbu": 21.0}
+    document["metadata"]["output_level_dbu"] = 5.0
+    assert load(tmp_path, document).metadata["output_level_dbu"] == 5.0
+
+
+def test_models_inside_share_one_rate(tmp_path: Path) -> None:
+    """The outer one's, or the first that is stated inside; an LSTM's prewarm follows it."""
+    document = NAM_DOCUMENTS["modulated"]()
+    document["config"]["condition_dsp"] = {**lstm(), "sample_rate": 44100}
+    del document["sample_rate"]
+    graph = load(tmp_path, document)
+    assert graph.sample_rate_hz == 44100
+    assert graph.prewarm_frames == 22050 + 1  # and one frame of the WaveNet's own past
+    chain = nam("Sequential", {"models": [linear(), lstm(), lstm()]}, 0)
+    for model in (chain, *chain["config"]["models"]):
+        del model["sample_rate"]
+    graph = load(tmp_path, chain)
+    assert (graph.sample_rate_hz, graph.prewarm_frames) == (48000, 3 + 24000 + 24000)
+    assert [note for note in graph.notes if "sample rate" in note] == [graph.notes[0]]
+    chain["config"]["models"][2]["sample_rate"] = 96000
+    graph = load(tmp_path, chain)
+    assert (graph.sample_rate_hz, graph.prewarm_frames) == (96000, 3 + 48000 + 48000)

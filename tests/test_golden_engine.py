@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from golden_scope import LATER, LATER_FORMATS
+from golden_layers import layers_of_case
 
 import backline
 from backline import audiofile, native
@@ -29,10 +29,8 @@ def test_grouped_convolutions(isa, golden_case, golden):
 @pytest.mark.parametrize("isa", ISAS)
 def test_rtneural_stacks(isa, golden_case, golden):
     path = golden / golden_case["models"][0]
-    if path.name in LATER or golden_case["format"] in LATER_FORMATS:
-        pytest.skip("comes with 'Every layer, every format'; `test_formats_golden` sees it refused")
     data = np.load(golden / golden_case["data"])
-    loaded = backline.load(path, layers=golden_case.get("layers"))
+    loaded = backline.load(path, layers=layers_of_case(golden_case))
     model = Model(loaded.graph, isa)
     x, expected, step = data["x"], data["y"], golden_case["y_step"]
     # Output n of a strided model is computed at input frame n * step: silence in front shifts the phase so
@@ -51,11 +49,21 @@ def test_nam_models(isa, golden_case, golden):
     quality = 1.0 if golden_case["slim"] is None else golden_case["slim"]
     prewarm = golden_case["state"] != "no_prewarm"
     path = golden / golden_case["model"]
-    if path.name in LATER:
-        pytest.skip("comes with 'Every layer, every format'; `test_formats_golden` sees it refused")
     loaded = backline.load(path, quality=quality, prewarm=prewarm)
     x, _ = audiofile.read(golden / golden_case["input"])
     expected = np.load(golden / expected_file)[key]
     found = Model(loaded.graph, isa)(x[: len(expected), 0])
     assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=golden_case["suggested_atol_float32"])
+
+
+@pytest.mark.golden_kinds("recurrent_json")
+@pytest.mark.parametrize("isa", ISAS)
+def test_recurrent_models(isa, golden_case, golden):
+    prewarm = 2048 if golden_case["id"].endswith("_prewarm2048") else False
+    loaded = backline.load(golden / golden_case["model"], prewarm=prewarm)
+    x, _ = audiofile.read(golden / golden_case["input"])
+    file, key = golden_case["expected"]
+    expected = np.load(golden / file)[key]
+    found = Model(loaded.graph, isa)(x[:, 0])
     np.testing.assert_allclose(found, expected, rtol=0, atol=golden_case["suggested_atol_float32"])

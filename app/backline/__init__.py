@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import AudioFileError, BacklineError, DeviceError, MissingDependency, ModelError
 
 if TYPE_CHECKING:
-    from .api import conv1d, load
+    from .api import conv1d, load, save
     from .engine import Model, Stream
 
 __version__ = "0.1.0"
@@ -32,9 +32,10 @@ __all__ = [
     "Stream",
     "conv1d",
     "load",
+    "save",
 ]
 
-_HOMES = {"conv1d": "api", "load": "api", "Model": "engine", "Stream": "engine"}
+_HOMES = {"conv1d": "api", "load": "api", "save": "api", "Model": "engine", "Stream": "engine"}
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

@@ -25,7 +25,15 @@ ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "hardswish": (),
     "elu": ("alpha",),
     "softmax": (),
+    "gelu": (),
+    "gelu_tanh": (),
+    "softplus": ("beta",),
+    "hardsigmoid": ("slope", "offset"),
+    "snake": ("alpha per channel",),
 }
+
+#: Kinds with one parameter per channel, or one for all, and what a model's parameters are called then.
+PER_CHANNEL: Mapping[str, str] = {"prelu": "negative_slope", "snake": "alpha"}
 
 
 @dataclass(frozen=True)
@@ -37,9 +45,12 @@ class Activation:
     kind : str
         A key of `ACTIVATIONS`. ``fasttanh`` is NAM's rational approximation of tanh, ``hardswish`` is
         ``x * clip(x + 3, 0, 6) / 6``, ``leaky_hardtanh`` has slope `min_slope` below `min_val` and
-        `max_slope` above `max_val`.
+        `max_slope` above `max_val`. ``gelu`` is ``x Phi(x)`` with the error function and ``gelu_tanh`` its
+        approximation (Hendrycks and Gimpel 2016), ``softplus`` is ``log(1 + exp(beta x)) / beta``,
+        ``hardsigmoid`` is ``clip(slope x + offset, 0, 1)``, ``snake`` is ``x + sin(alpha x)^2 / alpha``
+        (Ziyin, Hartwig and Ueda 2020).
     parameters : tuple of float
-        As `ACTIVATIONS` names them; ``prelu`` has one per channel, or one for all.
+        As `ACTIVATIONS` names them; those of `PER_CHANNEL` have one per channel, or one for all.
     """
 
     kind: str
@@ -50,7 +61,7 @@ class Activation:
         if self.kind not in ACTIVATIONS:
             raise ModelError(f"{layer}: unknown activation {self.kind!r}; known are {', '.join(ACTIVATIONS)}")
         expected = {len(ACTIVATIONS[self.kind])}
-        if self.kind == "prelu":
+        if self.kind in PER_CHANNEL:
             expected = {1, channels}
         if len(self.parameters) not in expected:
             wanted = " or ".join(str(n) for n in sorted(expected))
@@ -59,3 +70,7 @@ class Activation:
             )
         if not np.all(np.isfinite(self.parameters)):
             raise ModelError(f"{layer}: activation {self.kind} has a parameter that is not finite")
+        if self.kind == "softplus" and not self.parameters[0] > 0:
+            raise ModelError(f"{layer}: beta of softplus is {self.parameters[0]}, expected more than 0")
+        if self.kind == "snake" and np.any(np.asarray(self.parameters, np.float32) == 0):
+            raise ModelError(f"{layer}: an alpha of snake is 0, expected anything else")

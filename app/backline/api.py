@@ -1,8 +1,9 @@
-"""The two ways to a Model: a file, or arrays."""
+"""The ways to a Model, a file or arrays, and from it to a file."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -13,10 +14,12 @@ from numpy.typing import ArrayLike
 
 from . import library
 from .engine import Model
-from .errors import ModelError
+from .errors import BacklineError, ModelError
 from .formats import load_graph
+from .formats.backline_file import encode
 from .graph import Graph
 from .layers import MAX_SIZE, Array, Conv1d, check_size
+from .pending import PendingFile, reason
 
 Path = str | os.PathLike[str]
 
@@ -26,6 +29,7 @@ def load(
     quality: float = 1.0,
     prewarm: bool | int = True,
     layers: Sequence[Mapping[str, Any]] | None = None,
+    knobs: Mapping[str, float] | None = None,
 ) -> Model:
     """Load a model.
 
@@ -39,17 +43,53 @@ def load(
         What state before the first frame settles on: True as the format has it (``.nam`` on silence, others
         start from zeros), False zeros, a number that many frames of silence.
     layers : sequence of mappings, optional
-        Only for a PyTorch ``state_dict`` JSON, and needed there: for each layer ``type`` ("conv1d"),
-        ``prefix``, ``in_channels``, ``out_channels``, ``kernel_size``, ``dilation``, ``stride``,
-        ``groups``, ``bias``.
+        Only for a PyTorch ``state_dict`` JSON, and needed there: what each layer is, see
+        :func:`backline.formats.torch_state.read`.
+    knobs : mapping of str to float, optional
+        Where knobs stand from the start, in place of the model's own defaults.
 
     Raises
     ------
     ModelError
         One sentence with file, layer, what was expected and what was found.
     """
-    graph = load_graph(library.find(path), quality=quality, layers=layers)
-    return Model(_prewarmed(graph, prewarm))
+    found = library.find(path)
+    graph = load_graph(found, quality=quality, layers=layers)
+    try:
+        return Model(_prewarmed(graph, prewarm).with_knobs(knobs or {}))
+    except ModelError as error:
+        raise ModelError(f"{found}: {error}") from error
+
+
+def save(model: Model | Graph, path: Path, *, overwrite: bool = False) -> None:
+    """Save a model in Backline's own format, which `load` reads without what the model came from.
+
+    What was chosen on loading (quality, prewarm, layers) is what is saved.
+
+    Parameters
+    ----------
+    model : Model or Graph
+    path : str or path
+        Where to; usually ``*.backline``. Written beside it and renamed, so that it is never half there.
+    overwrite : bool
+        Replace a file that exists.
+
+    Raises
+    ------
+    FileExists
+        There is one, and `overwrite` is false.
+    BacklineError
+        It cannot be written.
+    """
+    data = encode(model.graph if isinstance(model, Model) else model)
+    pending = PendingFile(pathlib.Path(path), overwrite=overwrite)
+    try:
+        pending.temporary.write_bytes(data)
+        pending.commit()
+    except OSError as error:
+        raise BacklineError(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
+    finally:
+        pending.discard()
 
 
 def _prewarmed(graph: Graph, prewarm: bool | int) -> Graph:

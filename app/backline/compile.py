@@ -16,7 +16,26 @@ import numpy as np
 from .activations import Activation
 from .errors import ModelError
 from .graph import Graph, Knob
-from .layers import Activate, Add, Affine, Array, Conv1d, Crossfade, Lstm, Multiply, Node, Slice
+from .layers import (
+    EARLIEST,
+    Activate,
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Conv1d,
+    Crossfade,
+    Delay,
+    Gru,
+    Interleave,
+    Lstm,
+    MaxPool1d,
+    Multiply,
+    Node,
+    Reshape,
+    Slice,
+    Upsample,
+)
 from .passes import simplify
 
 #: Rate of a knob's ramp where the model does not say its own.
@@ -64,6 +83,9 @@ class Op:
     groups: int = 0
     mix_groups: int = 0
     ramp_frames: int = 0
+    delay_frames: int = 0
+    start_frames: int = 0
+    factor: int = 0
 
 
 @dataclass
@@ -99,22 +121,20 @@ class _Compiler:
         self.buffers: list[Buffer] = []
         self.tensors: list[Tensor] = []
         self.by_name: dict[str, int] = {}
+        self.homes: dict[str, tuple[str, int]] = {}
 
     def tape(self) -> Tape:
         self._place_signals()
-        knobs = [self._knob(knob) for knob in self.graph.knobs]
-        nodes = [
-            _LOWER.get(type(node), _Compiler.unknown)(self, node)
-            for node in self.graph.nodes
-            if not isinstance(node, Slice)
-        ]
+        ops = [self._knob(knob) for knob in self.graph.knobs]
+        for node in self.graph.nodes:
+            ops.extend(_LOWER.get(type(node), _Compiler.unknown)(self, node))
         output = self.by_name[self.graph.output]
-        scratch_rows = _ScratchPlan(self, [*knobs, *nodes], output).rows
+        scratch_rows = _ScratchPlan(self, ops, output).rows
         return Tape(
             self.rates,
             self.buffers,
             self.tensors,
-            [*knobs, *nodes],
+            ops,
             self.graph.knobs,
             scratch_rows,
             self.by_name[self.graph.input],
@@ -123,27 +143,34 @@ class _Compiler:
         )
 
     def _place_signals(self) -> None:
-        """Give every signal a tensor: a slice views the buffer it is cut from, others get their own."""
-        slices = {node.output: node for node in self.graph.nodes if isinstance(node, Slice)}
-        lookback = self._lookbacks(slices)
+        """Give every signal a tensor: in the buffer of the signal it lives in, else in its own."""
+        self.homes = _homes(self.graph)
+        lookback = self._lookbacks()
+        buffers: dict[str, int] = {}
         for name, signal in self.graph.signals.items():
-            if name in slices:
-                base = self.tensors[self.by_name[slices[name].input]]
-                tensor = Tensor(base.buffer, base.first_row + slices[name].start, signal.channels, 1)
-            else:
-                tensor = Tensor(len(self.buffers), 0, signal.channels, signal.features)
-                self.buffers.append(Buffer(signal.rows, self._rate(signal.rate), lookback.get(name, 0)))
+            root, offset = self._root(name)
+            if root not in buffers:
+                owner = self.graph.signals[root]
+                buffers[root] = len(self.buffers)
+                self.buffers.append(Buffer(owner.rows, self._rate(owner.rate), lookback.get(root, 0)))
             self.by_name[name] = len(self.tensors)
-            self.tensors.append(tensor)
+            self.tensors.append(Tensor(buffers[root], offset, signal.channels, signal.features))
 
-    def _lookbacks(self, slices: dict[str, Slice]) -> dict[str, int]:
+    def _root(self, name: str) -> tuple[str, int]:
+        """The signal that owns the buffer of this one, and this one's first row there."""
+        offset = 0
+        while name in self.homes:
+            name, rows = self.homes[name]
+            offset += rows
+        return name, offset
+
+    def _lookbacks(self) -> dict[str, int]:
+        """By signal that owns a buffer: how far back its readers, and those of its parts, look."""
         found: dict[str, int] = {}
         for node in self.graph.nodes:
-            if isinstance(node, Conv1d):
-                name = node.input
-                while name in slices:
-                    name = slices[name].input
-                found[name] = max(found.get(name, 0), node.lookback_frames)
+            if node.lookback_frames:
+                root, _ = self._root(node.inputs[0])
+                found[root] = max(found.get(root, 0), node.lookback_frames)
         return found
 
     def _rate(self, rate: Fraction) -> int:
@@ -165,7 +192,7 @@ class _Compiler:
         frames = round(knob.ramp_ms * rate_hz / 1000)
         return Op("KNOB", knob.name, [], self._tensors(knob.name), [values], ramp_frames=frames)
 
-    def conv1d(self, node: Conv1d) -> Op:
+    def conv1d(self, node: Conv1d) -> list[Op]:
         mix = node.mix
         activation = node.activation or Activation("identity")
         op = self._op(
@@ -184,32 +211,70 @@ class _Compiler:
         )
         op.inputs = self._tensors(node.input, mix.input if mix else None, node.residual, node.skip)
         op.outputs = self._tensors(node.output, node.skip_output)
-        return op
+        return [op]
 
-    def activate(self, node: Activate) -> Op:
+    def activate(self, node: Activate) -> list[Op]:
         parameters = _parameters(node.activation)
-        return self._op("ACTIVATE", node, None, None, None, parameters, activation=node.activation.kind)
+        return [self._op("ACTIVATE", node, None, None, None, parameters, activation=node.activation.kind)]
 
-    def add(self, node: Add) -> Op:
-        return self._op("ADD", node)
+    def add(self, node: Add) -> list[Op]:
+        return [self._op("ADD", node)]
 
-    def multiply(self, node: Multiply) -> Op:
-        return self._op("MULTIPLY", node)
+    def multiply(self, node: Multiply) -> list[Op]:
+        return [self._op("MULTIPLY", node)]
 
-    def affine(self, node: Affine) -> Op:
-        return self._op("AFFINE", node, node.scale, node.shift)
+    def affine(self, node: Affine) -> list[Op]:
+        return [self._op("AFFINE", node, node.scale, node.shift)]
 
-    def crossfade(self, node: Crossfade) -> Op:
-        return self._op("CROSSFADE", node)
+    def crossfade(self, node: Crossfade) -> list[Op]:
+        return [self._op("CROSSFADE", node)]
 
-    def lstm(self, node: Lstm) -> Op:
-        return self._op("LSTM", node, node.weight_ih, node.weight_hh, node.bias, node.h0, node.c0)
+    def lstm(self, node: Lstm) -> list[Op]:
+        arrays = (node.weight_ih, node.weight_hh, node.bias, node.h0, node.c0)
+        return [self._op("LSTM", node, *arrays, start_frames=node.start_frames)]
 
-    def unknown(self, node: Node) -> Op:
-        raise ModelError(f"{node.output}: the engine does not run {type(node).__name__} layers yet")
+    def gru(self, node: Gru) -> list[Op]:
+        arrays = (node.weight_ih, node.weight_hh, node.bias_ih, node.bias_hh, node.h0)
+        return [self._op("GRU", node, *arrays, start_frames=node.start_frames)]
+
+    def delay(self, node: Delay) -> list[Op]:
+        return [self._op("COPY", node, delay_frames=node.frames, start_frames=node.start_frames)]
+
+    def concat(self, node: Concat) -> list[Op]:
+        """A copy of each source that is not written in its place anyway."""
+        ops, row = [], 0
+        whole = self.tensors[self.by_name[node.output]]
+        for name in node.sources:
+            channels = self.graph.signals[name].channels
+            if self.homes.get(name) != (node.output, row):
+                copy = Op("COPY", node.output, self._tensors(name), [len(self.tensors)])
+                copy.start_frames = EARLIEST
+                ops.append(copy)
+                self.tensors.append(Tensor(whole.buffer, whole.first_row + row, channels, 1))
+            row += channels
+        return ops
+
+    def max_pool1d(self, node: MaxPool1d) -> list[Op]:
+        fields = {"kernel": node.kernel, "dilation": node.dilation, "stride": node.stride}
+        return [self._op("MAXPOOL", node, start_frames=node.start_frames, **fields)]
+
+    def upsample(self, node: Upsample) -> list[Op]:
+        if node.mode == "nearest":
+            return [self._op("UPSAMPLE", node, factor=node.factor)]
+        return [self._op("INTERPOLATE", node, factor=node.factor, start_frames=node.start_frames)]
+
+    def interleave(self, node: Interleave) -> list[Op]:
+        return [self._op("INTERLEAVE", node, factor=node.factor)]
+
+    def view(self, node: Node) -> list[Op]:
+        """Nothing to do: its rows are those of another signal."""
+        return []
+
+    def unknown(self, node: Node) -> list[Op]:
+        raise ModelError(f"{node.output}: the engine does not run {type(node).__name__} layers")
 
 
-_LOWER: dict[type[Node], Callable[[_Compiler, Any], Op]] = {
+_LOWER: dict[type[Node], Callable[[_Compiler, Any], list[Op]]] = {
     Conv1d: _Compiler.conv1d,
     Activate: _Compiler.activate,
     Add: _Compiler.add,
@@ -217,7 +282,37 @@ _LOWER: dict[type[Node], Callable[[_Compiler, Any], Op]] = {
     Affine: _Compiler.affine,
     Crossfade: _Compiler.crossfade,
     Lstm: _Compiler.lstm,
+    Gru: _Compiler.gru,
+    Delay: _Compiler.delay,
+    Concat: _Compiler.concat,
+    MaxPool1d: _Compiler.max_pool1d,
+    Upsample: _Compiler.upsample,
+    Interleave: _Compiler.interleave,
+    Slice: _Compiler.view,
+    Reshape: _Compiler.view,
 }
+
+
+def _homes(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Which signals lie in the rows of another one, and from which row on.
+
+    Views do; and what a concatenation joins is written there at once, unless it is a view itself, comes from
+    outside, or has its place in an earlier concatenation.
+    """
+    homes: dict[str, tuple[str, int]] = {}
+    for node in graph.nodes:
+        if isinstance(node, Slice | Reshape):
+            homes[node.output] = (node.input, node.start if isinstance(node, Slice) else 0)
+    made = {name for node in graph.nodes for name in node.outputs}
+    for node in graph.nodes:
+        if isinstance(node, Concat):
+            row = 0
+            for name in node.sources:
+                if name in made and name not in homes:
+                    homes[name] = (node.output, row)
+                row += graph.signals[name].channels
+    return homes
+
 
 #: Ops whose output may take the rows of an input that nobody reads later: which inputs qualify.
 _IN_PLACE = {"ACTIVATE": (0,), "ADD": (0, 1), "MULTIPLY": (0,), "AFFINE": (0,), "CROSSFADE": (0, 1)}
@@ -265,7 +360,7 @@ class _ScratchPlan:
 
     def _heir(self, index: int, op: Op, number: int, buffer: int) -> int | None:
         """The buffer of an input that dies here and whose rows the output may overwrite."""
-        if self.buffers[buffer].is_ring or buffer in self.live:
+        if self.buffers[buffer].is_ring or buffer in self.live or not self._is_whole(op.outputs[number]):
             return None
         candidates = (3,) if op.kind == "CONV1D" and number == 1 else _IN_PLACE.get(op.kind, ())
         for position in candidates:
@@ -274,12 +369,19 @@ class _ScratchPlan:
                 continue
             source = self.tensors[tensor].buffer
             same = self.buffers[source].rows == self.buffers[buffer].rows
-            whole = self.tensors[tensor].channels * self.tensors[tensor].features == self.buffers[source].rows
             others = [t for p, t in enumerate(op.inputs) if p != position and t is not None]
             shared = any(self.tensors[t].buffer == source for t in others)
-            if source in self.live and self.last_read[source] == index and same and whole and not shared:
+            dies = source in self.live and self.last_read[source] == index
+            if dies and same and self._is_whole(tensor) and not shared:
                 return source
         return None
+
+    def _is_whole(self, tensor: int | None) -> bool:
+        """Whether a tensor is all of its buffer."""
+        if tensor is None:
+            return False
+        found = self.tensors[tensor]
+        return found.channels * found.features == self.buffers[found.buffer].rows
 
     def _place(self, buffer: int) -> None:
         if self.buffers[buffer].is_ring or buffer in self.live:

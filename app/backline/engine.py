@@ -19,6 +19,7 @@ from .compile import Op, Tape, compile_graph
 from .errors import ModelError
 from .graph import Graph, Knob
 from .native import ffi, lib
+from .passes import INPUT_GAIN, OUTPUT_GAIN, gain_factor, with_levels
 
 Audio = NDArray[np.float32]
 
@@ -184,8 +185,8 @@ class Model:
 
     @property
     def latency_frames(self) -> int:
-        """Frames by which the output lags behind the input: 0, all layers are causal."""
-        return 0
+        """Frames by which the output lags behind what the model's author computes over whole files."""
+        return self.graph.latency_frames
 
     @property
     def receptive_field_frames(self) -> int | None:
@@ -258,6 +259,20 @@ class Model:
         with self.stream() as stream:
             stream.set(**knobs)
             return stream.process(x)
+
+
+def levelled(model: Model, input_gain_db: float, output_gain_db: float) -> Model:
+    """Return a model with gains around it; at 0 dB both, the model itself.
+
+    Raises
+    ------
+    ModelError
+        A gain outside -200 to `passes.MAX_GAIN_DB` dB.
+    """
+    if input_gain_db == output_gain_db == 0.0:
+        return model
+    gains = {INPUT_GAIN: gain_factor(input_gain_db), OUTPUT_GAIN: gain_factor(output_gain_db)}
+    return Model(with_levels(model.graph).with_knobs(gains))
 
 
 class Stream:
@@ -390,12 +405,11 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
         [(kinds[b.is_ring], b.rate, b.rows, b.lookback_frames, b.scratch_row) for b in tape.buffers],
     )
     tensors = ffi.new("bl_tensor[]", [(t.buffer, t.first_row, t.channels, t.features) for t in tape.tensors])
-    blob: list[Audio] = []
-    filled = 0
+    blob = _Blob()
     ops = ffi.new("bl_op[]", max(1, len(tape.ops)))
     for record, op in zip(ops, tape.ops, strict=False):
-        filled = _fill(record, op, blob, filled)
-    flat = np.concatenate([*blob, np.zeros(1, np.float32)])
+        _fill(record, op, blob)
+    flat = blob.joined()
     numbers = ffi.from_buffer("float[]", flat)
     spec = ffi.new("bl_spec *")
     spec.rates, spec.buffers, spec.tensors, spec.ops, spec.blob = rates, buffers, tensors, ops, numbers
@@ -407,11 +421,38 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
     return spec, [rates, buffers, tensors, ops, flat, numbers]
 
 
-def _fill(record: Any, op: Op, blob: list[Audio], filled: int) -> int:
-    """Write one op; its arrays follow the `filled` numbers already in the blob. Returns the new count."""
+#: Fields of an op that the tape and the record call alike.
+_FIELDS = (
+    *("kernel", "dilation", "stride", "groups", "mix_groups"),
+    *("ramp_frames", "delay_frames", "start_frames", "factor"),
+)
+
+
+class _Blob:
+    """Arrays one after the other; one that several ops share is laid down once."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Audio] = []
+        self._offsets: dict[int, int] = {}
+        self._filled = 0
+
+    def offset(self, values: Audio) -> int:
+        """Where an array begins. The array has to outlive the blob."""
+        if id(values) not in self._offsets:
+            self._offsets[id(values)] = self._filled
+            self._arrays.append(values.ravel())
+            self._filled += values.size
+        return self._offsets[id(values)]
+
+    def joined(self) -> Audio:
+        """All numbers, and one more so that there is always something to point at."""
+        return np.concatenate([*self._arrays, np.zeros(1, np.float32)])
+
+
+def _fill(record: Any, op: Op, blob: _Blob) -> None:
     record.kind = getattr(lib, f"BL_OP_{op.kind}")
     record.activation = getattr(lib, f"BL_ACT_{op.activation.upper()}")
-    for field in ("kernel", "dilation", "stride", "groups", "mix_groups", "ramp_frames"):
+    for field in _FIELDS:
         setattr(record, field, getattr(op, field))
     for row, tensors in ((record.inputs, op.inputs), (record.outputs, op.outputs)):
         for index in range(len(row)):
@@ -419,11 +460,8 @@ def _fill(record: Any, op: Op, blob: list[Audio], filled: int) -> int:
             row[index] = lib.BL_NONE if tensor is None else tensor
     for index, values in enumerate(op.arrays):
         if values is not None:
-            record.arrays[index].offset = filled
+            record.arrays[index].offset = blob.offset(values)
             record.arrays[index].count = values.size
-            blob.append(values.ravel())
-            filled += values.size
-    return filled
 
 
 def _explain(tape: Tape, error: Any) -> str:

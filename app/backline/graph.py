@@ -1,6 +1,6 @@
 """The Graph: what every model file becomes and the only thing the rest of Backline knows of a model.
 
-A graph is a tuple of nodes (``layers.py``) in the order they run. Each reads named signals and writes named
+A graph is a tuple of nodes (``layers``) in the order they run. Each reads named signals and writes named
 signals; a signal is a planar array ``[channel][frame]`` at a rate relative to the graph's input. All
 shapes are checked on construction. ``passes.py`` may fuse nodes, ``reference.py`` evaluates them in float64
 and ``compile.py`` lowers them for the C engine.
@@ -9,13 +9,18 @@ and ``compile.py`` lowers them for the C engine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
+import numpy as np
+
 from .errors import ModelError
-from .layers import MAX_SIZE, Node, Signal, Signals, check_size
+from .layers import MAX_SIZE, Array, Node, Signal, Signals, check_size
+
+#: Longest way of a knob from one value to another.
+MAX_RAMP_MS = 60000.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,41 @@ class Knob:
     minimum: float
     maximum: float
     ramp_ms: float = 20.0
+
+    def check(self) -> None:
+        """Raise `ModelError` unless the numbers are finite in float32 and in order."""
+        values = np.array([self.minimum, self.default, self.maximum], np.float64)
+        if not (np.all(np.abs(values) <= np.finfo(np.float32).max) and np.all(np.diff(values) >= 0)):
+            raise ModelError(
+                f"knob {self.name}: goes from {self.minimum:g} to {self.maximum:g}, at {self.default:g}; "
+                "expected numbers that float32 holds, in that order"
+            )
+        if not 0.0 <= self.ramp_ms <= MAX_RAMP_MS:
+            raise ModelError(f"knob {self.name}: ramp of {self.ramp_ms:g} ms is outside 0 to {MAX_RAMP_MS:g}")
+
+
+@dataclass(frozen=True, eq=False)
+class SelfTest:
+    """Numbers a file holds to prove that it is understood: what comes out where for what goes in.
+
+    Attributes
+    ----------
+    input, output : str
+        Names of the signals: not always the whole model's, as some files leave gains out of their test.
+    x, y : float32 array [rows][frames]
+        From the state before the first frame, without prewarm, with all knobs at `knobs`.
+    knobs : mapping of str to float
+        Values of the model's knobs; those not named stand at their defaults.
+    skip_frames : int
+        First frames of `y` that are not to be compared.
+    """
+
+    input: str
+    output: str
+    x: Array
+    y: Array
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    skip_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +104,11 @@ class Graph:
         What the file says of itself, as it says it.
     notes : tuple of str
         Sentences a user should see: rulings, doubts, what another player does otherwise.
+    latency_frames : int
+        Frames of the output by which it lags behind what the model's author computes over whole files,
+        because layers that look ahead can only be run late.
+    self_tests : tuple of SelfTest
+        What ``backline verify`` holds the model against besides the reference.
 
     Raises
     ------
@@ -81,6 +126,8 @@ class Graph:
     name: str = "model"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    latency_frames: int = 0
+    self_tests: tuple[SelfTest, ...] = ()
     signals: Signals = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +141,10 @@ class Graph:
             raise ModelError(f"output {self.output!r} is written by no layer")
         if not 0 <= self.prewarm_frames <= MAX_SIZE:
             raise ModelError(f"prewarm of {self.prewarm_frames} frames is outside 0 to {MAX_SIZE}")
+        for knob in self.knobs:
+            knob.check()
+        if not 0 <= self.latency_frames <= MAX_SIZE:
+            raise ModelError(f"latency of {self.latency_frames} frames is outside 0 to {MAX_SIZE}")
         if self.sample_rate_hz is not None and not 1.0 <= self.sample_rate_hz <= 10e6:
             raise ModelError(f"sample rate {self.sample_rate_hz} Hz is outside 1 Hz to 10 MHz")
         object.__setattr__(self, "signals", signals)
@@ -108,6 +159,27 @@ class Graph:
                     raise ModelError(f"{node.output}: reads {name!r}, which no earlier layer writes")
             yield from node.infer(known)
 
+    def with_knobs(self, values: Mapping[str, float]) -> Graph:
+        """Return the graph with other defaults for some of its knobs; its state settles on them too.
+
+        Raises
+        ------
+        ModelError
+            There is no knob of that name, or the value is outside its range.
+        """
+        known = {knob.name: knob for knob in self.knobs}
+        for name, value in values.items():
+            if name not in known:
+                raise ModelError(f"{self.name}: no knob {name!r}; it has {', '.join(known) or 'none'}")
+            knob = known[name]
+            if not knob.minimum <= value <= knob.maximum:
+                raise ModelError(
+                    f"{self.name}: knob {name} goes from {knob.minimum:g} to {knob.maximum:g}, "
+                    f"found {value:g}"
+                )
+            known[name] = replace(knob, default=float(value))
+        return replace(self, knobs=tuple(known.values()))
+
     @property
     def output_channels(self) -> int:
         """Rows of the output signal."""
@@ -121,7 +193,12 @@ class Graph:
     @property
     def multiply_adds_per_frame(self) -> float:
         """Multiply-adds for one frame of input."""
-        return float(sum(node.multiply_adds() * self.signals[node.output].rate for node in self.nodes))
+        return float(sum(self.node_multiply_adds(node) for node in self.nodes))
+
+    def node_multiply_adds(self, node: Node) -> float:
+        """Multiply-adds of one node for one frame of input."""
+        made = self.signals[node.output]
+        return float(node.multiply_adds() * made.features * made.rate)
 
     @property
     def receptive_field_frames(self) -> int | None:
@@ -132,10 +209,10 @@ class Graph:
             below = [reach[name] for name in node.inputs]
             own = node.lookback_frames
             total: Fraction | None = None
-            if own is not None and None not in below:
-                direct = below[0] if below[0] is not None else Fraction(0)
-                through = direct + own / self.signals[node.inputs[0]].rate
-                total = max([through, *(r for r in below[1:] if r is not None)])
+            known = [r for r in below if r is not None]
+            if own is not None and len(known) == len(below):
+                through = known[0] + own / self.signals[node.inputs[0]].rate
+                total = max([through, *known[1:]])
             reach.update(dict.fromkeys(node.outputs, total))
         found = reach[self.output]
         return None if found is None else ceil(found) + 1

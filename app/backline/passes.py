@@ -12,8 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from .errors import ModelError
 from .graph import Graph, Knob
-from .layers import Activate, Add, Affine, BatchNorm, Conv1d, Crossfade, Mix, Multiply, Node
+from .layers import Activate, Add, Affine, Conv1d, Conv2d, Crossfade, Delay, Mix, Multiply, Node
+from .lower import lower, lower_batch_norm
 
 #: Names of the knobs `with_levels` adds. The gains are factors, bypass goes from 0 (model) to 1 (dry).
 INPUT_GAIN, OUTPUT_GAIN, BYPASS = "input_gain", "output_gain", "bypass"
@@ -27,6 +29,7 @@ def simplify(graph: Graph) -> Graph:
     for one in (
         lower_batch_norm,
         fold_affine,
+        lower,
         fuse_mix,
         fuse_activation,
         fuse_residual,
@@ -44,8 +47,8 @@ def with_levels(graph: Graph) -> Graph:
     -------
     Graph
         With the knobs `INPUT_GAIN` and `OUTPUT_GAIN` (factors, 1 by default) and, if the model has as many
-        outputs as inputs at the same rate, `BYPASS` (0 plays the model, 1 the untouched input). At their
-        defaults the wrapped graph gives the same bits as the bare one.
+        outputs as inputs at the same rate, `BYPASS` (0 plays the model, 1 the untouched input, as late as
+        the model). At their defaults the wrapped graph gives the same bits as the bare one.
     """
     dry, wet = "device input", "levelled"
     knobs = [Knob(name, 1.0, 0.0, 10.0 ** (MAX_GAIN_DB / 20.0)) for name in (INPUT_GAIN, OUTPUT_GAIN)]
@@ -54,39 +57,41 @@ def with_levels(graph: Graph) -> Graph:
     nodes.append(Multiply(wet, graph.output, OUTPUT_GAIN))
     if output.rate == 1 and output.features == 1 and output.channels == graph.input_channels:
         knobs.append(Knob(BYPASS, 0.0, 0.0, 1.0))
-        nodes.append(Crossfade("device output", wet, dry, BYPASS))
+        untouched = dry
+        if graph.latency_frames:
+            untouched = "dry in time"
+            nodes.append(Delay(untouched, dry, graph.latency_frames))
+        nodes.append(Crossfade("device output", wet, untouched, BYPASS))
     return replace(
         graph, nodes=tuple(nodes), input=dry, output=nodes[-1].output, knobs=(*graph.knobs, *knobs)
     )
 
 
-def lower_batch_norm(graph: Graph) -> Graph:
-    """Write batch normalisation as the affine map it is at run time."""
-    return replace(graph, nodes=tuple(_as_affine(n) if isinstance(n, BatchNorm) else n for n in graph.nodes))
+def gain_factor(gain_db: float) -> float:
+    """A gain in dB as the factor that `INPUT_GAIN` and `OUTPUT_GAIN` take.
 
-
-def _as_affine(node: BatchNorm) -> Affine:
-    scale = 1.0 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
-    if node.gamma is not None:
-        scale = scale * node.gamma
-    shift = -node.mean * scale
-    if node.beta is not None:
-        shift = shift + node.beta
-    return Affine(node.output, node.input, scale.astype(np.float32), shift.astype(np.float32))
+    Raises
+    ------
+    ModelError
+        It is outside -200 to `MAX_GAIN_DB` dB, or no number.
+    """
+    if not -200.0 <= gain_db <= MAX_GAIN_DB:
+        raise ModelError(f"a gain of {gain_db:g} dB is outside -200 to {MAX_GAIN_DB:g} dB")
+    return float(10.0 ** (gain_db / 20.0))
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Fold an affine map into the plain convolution whose only reader it is."""
+    """Fold an affine map into the plain convolution, over time or features, whose only reader it is."""
 
-    def merge(node: Node, before: dict[str, Node]) -> Conv1d | None:
+    def merge(node: Node, before: dict[str, Node]) -> Conv1d | Conv2d | None:
         if not isinstance(node, Affine):
             return None
         conv = before.get(node.input)
-        if not (isinstance(conv, Conv1d) and _is_plain(conv)):
+        if not (isinstance(conv, Conv2d) or (isinstance(conv, Conv1d) and _is_plain(conv))):
             return None
         out = conv.weight.shape[0]
         scale = np.broadcast_to(node.scale.astype(np.float64), (out,))
-        weight = conv.weight * scale[:, None, None]
+        weight = conv.weight * scale.reshape(out, *[1] * (conv.weight.ndim - 1))
         bias = np.zeros(out) if conv.bias is None else conv.bias * scale
         if node.shift is not None:
             bias = bias + node.shift
@@ -191,7 +196,7 @@ def _can_mix(conv: Conv1d, mixin: Conv1d) -> bool:
     return simple and _is_plain(conv) and _is_plain(mixin) and conv.groups % mixin.groups == 0
 
 
-def _merge_into_last(graph: Graph, merge: Callable[[Node, dict[str, Node]], Conv1d | None]) -> Graph:
+def _merge_into_last(graph: Graph, merge: Callable[[Node, dict[str, Node]], Node | None]) -> Graph:
     """Replace a node by what `merge` makes of it and of earlier nodes that only it reads.
 
     `merge` gets the node and, by output, the earlier nodes read exactly once; it returns the node that

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -33,7 +33,7 @@ from .host import (
     why_no_device,
 )
 from .native_host import Host, HostStats, LiveStatus
-from .passes import BYPASS, INPUT_GAIN, MAX_GAIN_DB, OUTPUT_GAIN, with_levels
+from .passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, gain_factor, with_levels
 from .recorder import Recorder, Sink
 from .resample import resample
 from .signals import deferred
@@ -79,6 +79,8 @@ class LiveSession:
         Before and after the model.
     bypass : bool
         Hear the input itself.
+    knobs : mapping of str to float, optional
+        Values of the model's own knobs from the first frame on.
     take : str or path, optional
         Audio file the model hears in place of the device's input. The session ends with it.
     record : str or path, optional
@@ -120,6 +122,7 @@ class LiveSession:
         input_gain_db: float = 0.0,
         output_gain_db: float = 0.0,
         bypass: bool = False,
+        knobs: Mapping[str, float] | None = None,
         take: PathLike | None = None,
         record: PathLike | None = None,
         to: PathLike | None = None,
@@ -141,10 +144,12 @@ class LiveSession:
         self._block_frames = block_frames
         self._latency_s: Latency = latency_s
         self._levels = {
-            INPUT_GAIN: _factor(input_gain_db),
-            OUTPUT_GAIN: _factor(output_gain_db),
+            INPUT_GAIN: gain_factor(input_gain_db),
+            OUTPUT_GAIN: gain_factor(output_gain_db),
             BYPASS: float(bypass),
         }
+        self._knobs = dict(knobs or {})
+        model.graph.with_knobs(self._knobs)  # refuses what it cannot do
         self._paths = {"take": take, "record": record, "to": to}
         self._overwrite = overwrite
         self._take_frames: int | None = None
@@ -279,7 +284,7 @@ class LiveSession:
         streams = len(input_map) // own
         rows = streams * model.output_channels
         engine = Engine(self._program, streams)
-        for name, value in self._levels.items():
+        for name, value in {**self._levels, **self._knobs}.items():
             engine.set(name, value)
         keeps = self._paths["record"] is not None or self._paths["to"] is not None
         self._host = stack.enter_context(
@@ -338,8 +343,9 @@ class LiveSession:
         Raises
         ------
         BacklineError
-            No such knob, or a value that is not finite.
+            No such knob, or a value outside its range.
         """
+        self._program.graph.with_knobs(knobs)  # refuses what it cannot do
         for name, value in knobs.items():
             self._host.set(self._program.knob_index(name), value)
 
@@ -478,12 +484,6 @@ class LiveSession:
             "notes": list(self.notes),
             **({} if status is None else status.as_dict()),
         }
-
-
-def _factor(gain_db: float) -> float:
-    if not -200.0 <= gain_db <= MAX_GAIN_DB:
-        raise BacklineError(f"a gain of {gain_db:g} dB is outside -200 to {MAX_GAIN_DB:g} dB")
-    return float(10.0 ** (gain_db / 20.0))
 
 
 def _louder(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:

@@ -48,12 +48,13 @@ extern "C" {
 
 /* begin cdef */
 enum {
-    BL_ABI_VERSION = 1,
+    BL_ABI_VERSION = 2,
     BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
     BL_NONE = -1,          /* an op's tensor that is absent */
     BL_OP_INPUTS = 4,
     BL_OP_OUTPUTS = 2,
-    BL_OP_ARRAYS = 6
+    BL_OP_ARRAYS = 6,
+    BL_MAX_RATE = 256 /* most frames of a buffer to one frame of input */
 };
 
 typedef enum bl_status {
@@ -80,7 +81,7 @@ typedef enum bl_isa {
 } bl_isa;
 
 /* Frames of a signal at num/den of the input's rate: once the program has read F input frames,
- * max(0, ceil((F * num - phase) / den)) exist. */
+ * ceil((F * num - phase) / den) exist. In the prewarm F is negative, and so are the numbers of the frames. */
 typedef struct bl_rate {
     int32_t num;
     int32_t den;
@@ -111,19 +112,40 @@ typedef struct bl_tensor {
  *                                                       bias[out]? mix[out][in/mg]?     groups mix_groups
  *                                                       activation parameters?          activation
  *              y = act(bias + conv(x) + mix) + residual;  skip-sum = skip + y
+ *              y[n] belongs to x[n stride]: the last tap meets that frame
  * ACTIVATE     x                          y             activation parameters?          activation
  * ADD          a, b                       y
  * MULTIPLY     a, b (one row: for all)    y
  * AFFINE       x                          y             scale[1 or ch] shift[1 or ch]?
  * CROSSFADE    a, b, t (one row: for all) y             a (1 - t) + b t; exact at t = 0 and 1
  * LSTM         x                          y             w_ih[4H][in] w_hh[4H][H] bias[4H] h0[H]? c0[H]?
- *                                                       gates i, f, g, o
+ *                                                       gates i, f, g, o                start_frames
  * KNOB                                    y (one row)   [default, minimum, maximum]     ramp_frames
  *              the n-th KNOB op of the tape is knob n
+ * GRU          x                          y             w_ih[3H][in] w_hh[3H][H] bias_ih[3H] bias_hh[3H] h0[H]?
+ *                                                       gates r, z, n                   start_frames
+ *              n = tanh(w_ih x + bias_ih + r (w_hh h + bias_hh));  h = n + z (h - n)
+ * COPY         x                          y                                             delay_frames start_frames
+ *              y[n] = x[n - delay_frames], and 0 where n < start_frames
+ * MAXPOOL      x                          y                                             kernel dilation stride
+ *              y[n] = the largest of x[n stride - k dilation], k < kernel               start_frames
+ *              those of frames before start_frames do not count; 0 where none is left; kernel at most 4096
+ * UPSAMPLE     x                          y                                             factor
+ *              y[n] = x[floor(n / factor)]: held
+ * INTERPOLATE  x                          y                                             factor start_frames
+ *              straight lines between frames of x, each of which lies in the middle of `factor` frames:
+ *              y[n] = x at (n - floor(factor / 2) + 1/2) / factor - 1/2, frames before start_frames replaced
+ *              by that one; 0 where n < start_frames factor. Half a frame of x late: no future is needed
+ * INTERLEAVE   x (factor rows for each)   y                                             factor
+ *              y[channel][n] = x[channel factor + n mod factor][floor(n / factor)]
+ *
+ * start_frames counts absolute frames, of y (MAXPOOL, INTERPOLATE: of x); those of the prewarm are negative. Before
+ * it a recurrent op holds its first state and y is h0, 0 where absent. An op at another rate than its input may
+ * read a frame of an earlier chunk: x of UPSAMPLE and INTERLEAVE needs a lookback of 1, of INTERPOLATE of 2.
  *
  * An output may be the very tensor of an elementwise op's input, and skip-sum that of skip; else outputs
- * share no memory with inputs. Mix groups divide groups. All tensors of an op run at one rate, but a
- * CONV1D with stride s writes at 1/s of what it reads. */
+ * share no memory with inputs. Mix groups divide groups. All tensors of an op run at one rate, but CONV1D and MAXPOOL
+ * write at 1/stride of the rate they read, and UPSAMPLE, INTERPOLATE and INTERLEAVE at factor times it. */
 typedef enum bl_op_kind {
     BL_OP_CONV1D = 1,
     BL_OP_ACTIVATE,
@@ -132,7 +154,13 @@ typedef enum bl_op_kind {
     BL_OP_AFFINE,
     BL_OP_CROSSFADE,
     BL_OP_LSTM,
-    BL_OP_KNOB
+    BL_OP_KNOB,
+    BL_OP_GRU,
+    BL_OP_COPY,
+    BL_OP_MAXPOOL,
+    BL_OP_UPSAMPLE,
+    BL_OP_INTERPOLATE,
+    BL_OP_INTERLEAVE
 } bl_op_kind;
 
 /* Parameters, in the order of their array, in brackets. */
@@ -149,8 +177,13 @@ typedef enum bl_activation {
     BL_ACT_HARDTANH,       /* [low, high] */
     BL_ACT_LEAKY_HARDTANH, /* [low, high, slope below, slope above] */
     BL_ACT_HARDSWISH,
-    BL_ACT_ELU,     /* [alpha] */
-    BL_ACT_SOFTMAX, /* over the channels of a frame */
+    BL_ACT_ELU,         /* [alpha] */
+    BL_ACT_SOFTMAX,     /* over the channels of a frame */
+    BL_ACT_GELU,        /* x Phi(x), with the error function */
+    BL_ACT_GELU_TANH,   /* 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    BL_ACT_SOFTPLUS,    /* [beta > 0]: log(1 + exp(beta x)) / beta */
+    BL_ACT_HARDSIGMOID, /* [slope, offset]: clip(slope x + offset, 0, 1) */
+    BL_ACT_SNAKE,       /* [alpha for all] or [alpha per channel], none 0: x + sin(alpha x)^2 / alpha */
     BL_ACT_COUNT
 } bl_activation;
 
@@ -171,6 +204,9 @@ typedef struct bl_op {
     int32_t groups;
     int32_t mix_groups;
     int32_t ramp_frames;
+    int32_t delay_frames;
+    int32_t start_frames; /* -2^24, the least allowed, is before any prewarm */
+    int32_t factor;
     bl_span arrays[BL_OP_ARRAYS];
 } bl_op;
 
@@ -189,7 +225,7 @@ typedef struct bl_spec {
     int32_t scratch_rows;
     int32_t input;          /* tensor the audio input is copied to, at rate 1/1 */
     int32_t output;         /* tensor the audio output is copied from */
-    int32_t prewarm_frames; /* silence that state settles on before the first frame */
+    int32_t prewarm_frames; /* silence in frames -prewarm_frames to -1, which state settles on */
 } bl_spec;
 
 /* Why a spec was refused. op is the index of the op at fault, or BL_NONE. */

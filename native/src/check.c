@@ -27,6 +27,8 @@ static bl_status check_rates(const checker *c)
         const bl_rate *rate = &c->spec->rates[i];
         PASS(bl_check_range(c, "numerator of a rate", rate->num, 1, MOST_RATE_TERM));
         PASS(bl_check_range(c, "denominator of a rate", rate->den, 1, MOST_RATE_TERM));
+        PASS(bl_check_range(c, "frames of a rate to one of the input", rate->num / rate->den, 0,
+                            rate->num % rate->den ? BL_MAX_RATE - 1 : BL_MAX_RATE));
         PASS(bl_check_range(c, "phase of a rate", rate->phase, 0, rate->den - 1));
     }
     const bl_rate *first = c->spec->rates;
@@ -126,8 +128,8 @@ static bl_status check_first_writer(const checker *c, int32_t tensor)
 
 static bl_status check_op(const checker *c, const bl_op *op)
 {
-    REQUIRE(op->kind >= BL_OP_CONV1D && op->kind <= BL_OP_KNOB, BL_ERROR_KIND, "kind of an op", op->kind,
-            BL_OP_KNOB);
+    REQUIRE(op->kind >= BL_OP_CONV1D && op->kind <= BL_OP_INTERLEAVE, BL_ERROR_KIND, "kind of an op",
+            op->kind, BL_OP_INTERLEAVE);
     const op_arity arity = bl_check_arity(op->kind);
     for (int32_t i = 0; i < BL_OP_INPUTS; i++) {
         int allowed = i < arity.inputs + arity.optional_inputs;

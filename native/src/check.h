@@ -1,4 +1,4 @@
-/* What check.c and check_ops.c share: the spec under test, and how to refuse it. [main] */
+/* What the check*.c files share: the spec under test, and how to refuse it. [main] */
 #ifndef BL_CHECK_H
 #define BL_CHECK_H
 
@@ -9,6 +9,7 @@
 #define MOST_ENTRIES (1 << 20)
 #define MOST_FRAMES (1 << 24)
 #define MOST_RATE_TERM (1 << 12)
+#define MOST_POOL (1 << 12)
 #define MOST_BLOB (INT64_C(1) << 29)
 
 typedef struct checker {
@@ -39,6 +40,53 @@ typedef struct op_arity {
 } op_arity;
 
 op_arity bl_check_arity(int32_t kind);
+
+/* The rules of single kinds of op that lie in check_rates.c. */
+typedef bl_status op_check(const checker *c, const bl_op *op);
+op_check bl_check_copy, bl_check_maxpool, bl_check_upsample, bl_check_interpolate, bl_check_interleave;
+
+/* What rules are made of, in check_tensors.c. The first tensor named is the one at fault. */
+
+/* Share no memory. */
+bl_status bl_check_apart(const checker *c, int32_t read, int32_t written);
+
+/* Share none or all: an elementwise input may be overwritten in place, but not at an offset. */
+bl_status bl_check_in_place(const checker *c, int32_t read, int32_t written);
+
+bl_status bl_check_same_rate(const checker *c, int32_t tensor, int32_t like);
+
+/* `fast` has `factor` frames for each of `slow`, and both begin at frame 0. */
+bl_status bl_check_rate_ratio(const checker *c, int32_t slow, int32_t fast, int32_t factor);
+
+/* Shape and rate. */
+bl_status bl_check_same(const checker *c, int32_t tensor, int32_t like);
+
+/* One row that serves all rows of `like`, or a tensor of its shape. */
+bl_status bl_check_row_or_same(const checker *c, int32_t tensor, int32_t like);
+
+/* Exactly `expected` numbers, or with "optional" none; no numbers from array `first` on. */
+bl_status bl_check_array(const checker *c, const bl_op *op, int32_t array, int64_t expected);
+bl_status bl_check_optional_array(const checker *c, const bl_op *op, int32_t array, int64_t expected);
+bl_status bl_check_no_array(const checker *c, const bl_op *op, int32_t first);
+
+/* The activation and its parameters, in array 3. */
+bl_status bl_check_activation(const checker *c, const bl_op *op, int64_t channels);
+
+/* Fields an op may use; all others have to be 0. */
+enum {
+    FIELD_ACTIVATION = 1 << 0,
+    FIELD_KERNEL = 1 << 1,
+    FIELD_DILATION = 1 << 2,
+    FIELD_STRIDE = 1 << 3,
+    FIELD_GROUPS = 1 << 4,
+    FIELD_MIX_GROUPS = 1 << 5,
+    FIELD_RAMP = 1 << 6,
+    FIELD_DELAY = 1 << 7,
+    FIELD_START = 1 << 8,
+    FIELD_FACTOR = 1 << 9
+};
+
+bl_status bl_check_fields(const checker *c, const bl_op *op, uint32_t used);
 
 #define REQUIRE(condition, status, what, found, expected)                                                    \
     do {                                                                                                     \

@@ -139,24 +139,27 @@ void bl_engine_free(bl_engine *engine)
     }
 }
 
-/* The state of frame 0 before any prewarm: silence in every ring, an LSTM's own first state. */
+/* The state of frame 0 before any prewarm: silence in every ring, a recurrent op's own first state. */
 static void set_initial(const bl_program *program, float *settled)
 {
     for (int32_t i = 0; i < program->step_count; i++) {
-        const bl_op *op = &program->steps[i].op;
-        if (op->kind != BL_OP_LSTM) {
-            continue;
+        const bl_step *step = &program->steps[i];
+        const bl_span *spans = step->op.arrays;
+        float *state = settled + program->history_floats + step->state_offset;
+        if (step->op.kind == BL_OP_LSTM) {
+            float *h = state + step->state_floats / 3;
+            memcpy(h, program->blob + spans[3].offset, (size_t)spans[3].count * sizeof *h);
+            memcpy(state, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *state);
         }
-        float *c = settled + program->history_floats + program->steps[i].state_offset;
-        float *h = c + program->steps[i].state_floats / 3;
-        memcpy(h, program->blob + op->arrays[3].offset, (size_t)op->arrays[3].count * sizeof *h);
-        memcpy(c, program->blob + op->arrays[4].offset, (size_t)op->arrays[4].count * sizeof *c);
+        if (step->op.kind == BL_OP_GRU) {
+            memcpy(state, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *state);
+        }
     }
 }
 
 static bl_status run_silence(bl_engine *engine, int32_t frames)
 {
-    enum { BLOCK = 4096 };
+    enum { BLOCK = BL_CHUNK_FRAMES }; /* no more memory than the engine itself takes */
     bl_info info = bl_program_info(engine->program);
     size_t out_frames = (size_t)bl_engine_output_frames(engine, BLOCK) + 1;
     float *in = calloc((size_t)info.input_rows * BLOCK, sizeof *in);
@@ -189,6 +192,7 @@ bl_status bl_program_settle(bl_program *program, int32_t prewarm_frames)
     if (status != BL_OK) {
         return status;
     }
+    engine->position_frames = -prewarm_frames;
     status = run_silence(engine, prewarm_frames);
     if (status == BL_OK) {
         bl_engine_export(engine, program->settled);

@@ -17,8 +17,8 @@ typedef void bl_run(const bl_step *step, const bl_moment *moment);
 struct bl_step {
     bl_op op;
     bl_run *run;
-    const float *weights; /* packed for the ISA: CONV1D, LSTM; else the op's first array */
-    const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; or NULL */
+    const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
+    const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
     int32_t knob; /* KNOB: its number */
@@ -122,16 +122,62 @@ static inline bl_rows bl_tensor_rows(const bl_moment *m, int32_t tensor)
     return (bl_rows){m->memory + place->offset + t->first_row * place->pitch + place->cursor, place->pitch};
 }
 
-/* Frames that exist at `rate` once `input_frames` have been read. */
+/* The same rows, `frames` frames later. */
+static inline bl_rows bl_rows_from(bl_rows rows, int32_t frames)
+{
+    return (bl_rows){rows.p + frames, rows.pitch};
+}
+
+/* Frames of a tensor that exist before this chunk: the absolute number of its first frame here. */
+static inline int64_t bl_frames_before(const bl_moment *m, int32_t tensor)
+{
+    return m->engine->frames_before[bl_tensor_rate(m, tensor)];
+}
+
+/* How many frames of a tensor in this chunk come before the absolute frame `start`. */
+static inline int32_t bl_frames_until(const bl_moment *m, int32_t tensor, int64_t start)
+{
+    int64_t frames = start - bl_frames_before(m, tensor), most = bl_tensor_frames(m, tensor);
+    return (int32_t)(frames < 0 ? 0 : frames < most ? frames : most);
+}
+
+/* Floats from a tensor's rows at this chunk's first frame to the frame `frame` frames after it, or before it
+ * where negative: the past may lie beyond the ring's seam. As many frames as a chunk has follow without one. */
+static inline int64_t bl_frame_offset(const bl_moment *m, int32_t tensor, int64_t frame)
+{
+    const bl_place *place = &m->engine->places[bl_tensor_at(m, tensor)->buffer];
+    return place->cursor + frame < 0 ? frame + place->length : frame;
+}
+
+/* How many of the first of `kernel` taps lie beyond the ring's seam, seen from this chunk's first frame. */
+static inline int32_t bl_wrapped_taps(const bl_moment *m, int32_t tensor, int32_t kernel, int32_t dilation)
+{
+    const bl_place *place = &m->engine->places[bl_tensor_at(m, tensor)->buffer];
+    int64_t before = (int64_t)(kernel - 1) * dilation - place->cursor;
+    return before <= 0 ? 0 : (int32_t)((before + dilation - 1) / dilation);
+}
+
+/* 1 if an op's activation has one parameter per channel. */
+static inline int32_t bl_parameter_step(const bl_op *op)
+{
+    return (op->activation == BL_ACT_PRELU || op->activation == BL_ACT_SNAKE) && op->arrays[3].count > 1;
+}
+
+/* The first frame at `rate` that does not exist yet once `input_frames` have been read: as many exist. Before
+ * frame 0, in the prewarm, frames have negative numbers. */
 static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
 {
     int64_t scaled = input_frames * rate->num - rate->phase;
-    return scaled <= 0 ? 0 : (scaled + rate->den - 1) / rate->den;
+    return scaled <= 0 ? -(-scaled / rate->den) : (scaled + rate->den - 1) / rate->den;
 }
 
 /* The ops. [audio] */
 bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade,
-    bl_run_lstm, bl_run_knob;
+    bl_run_lstm, bl_run_knob, bl_run_gru, bl_run_copy, bl_run_maxpool, bl_run_upsample, bl_run_interpolate,
+    bl_run_interleave;
+
+/* Write a recurrent op's first h to the frames of this chunk before its start; returns how many. [audio] */
+int32_t bl_hold_first_state(const bl_step *step, const bl_moment *m);
 
 /* A knob's value for `frames` frames from `first` on; later, past `end`, forget what is over. [audio] */
 void bl_knob_fill(const bl_knob *knob, int64_t first, float *row, int32_t frames);

@@ -51,7 +51,7 @@ static void pack_conv1d(const bl_program *program, const bl_op *op, float *to)
     }
 }
 
-static int64_t lstm_width(const bl_program *program, const bl_op *op)
+static int64_t width_of(const bl_program *program, const bl_op *op)
 {
     return bl_round_up(rows_at(program, op->outputs[0]), program->kernels->vector_frames);
 }
@@ -59,7 +59,7 @@ static int64_t lstm_width(const bl_program *program, const bl_op *op)
 static int64_t lstm_floats(const bl_program *program, const bl_op *op)
 {
     int64_t columns = 1 + rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
-    return columns * 4 * lstm_width(program, op);
+    return columns * 4 * width_of(program, op);
 }
 
 /* bl_lstm_job says the order; lanes past the last hidden unit stay zero. */
@@ -68,7 +68,7 @@ static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
     const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
                 *bias = array_at(program, op, 2);
     int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int64_t width = lstm_width(program, op);
+    int64_t width = width_of(program, op);
     for (int32_t column = 0; column < 1 + in + hidden; column++) {
         for (int64_t gate = 0; gate < 4; gate++, to += width) {
             for (int32_t u = 0; u < hidden; u++) {
@@ -81,21 +81,65 @@ static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
     }
 }
 
+static int64_t gru_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t columns = rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
+    return (4 + columns * 3) * width_of(program, op);
+}
+
+/* bl_gru_job says the order; lanes past the last hidden unit stay zero. */
+static void pack_gru(const bl_program *program, const bl_op *op, float *to)
+{
+    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
+                *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
+    int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
+    int64_t width = width_of(program, op);
+    for (int32_t u = 0; u < hidden; u++) {
+        to[u] = bias_ih[u] + bias_hh[u];
+        to[width + u] = bias_ih[hidden + u] + bias_hh[hidden + u];
+        to[2 * width + u] = bias_ih[2 * hidden + u];
+        to[3 * width + u] = bias_hh[2 * hidden + u];
+    }
+    to += 4 * width;
+    for (int32_t column = 0; column < in + hidden; column++) {
+        for (int64_t gate = 0; gate < 3; gate++, to += width) {
+            for (int32_t u = 0; u < hidden; u++) {
+                int64_t row = gate * hidden + u;
+                to[u] = column < in ? w_ih[row * in + column] : w_hh[row * hidden + column - in];
+            }
+        }
+    }
+}
+
 static int64_t packed_floats(const bl_program *program, const bl_op *op)
 {
-    int64_t floats = op->kind == BL_OP_CONV1D ? conv1d_floats(program, op)
-                     : op->kind == BL_OP_LSTM ? lstm_floats(program, op)
-                                              : 0;
+    int64_t floats = 0;
+    switch (op->kind) {
+    case BL_OP_CONV1D: floats = conv1d_floats(program, op); break;
+    case BL_OP_LSTM: floats = lstm_floats(program, op); break;
+    case BL_OP_GRU: floats = gru_floats(program, op); break;
+    default: break;
+    }
     return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
 }
 
 static void pack_step(bl_program *program, bl_step *step, float *to)
 {
     static bl_run *const runs[] = {
-        [BL_OP_CONV1D] = bl_run_conv1d, [BL_OP_ACTIVATE] = bl_run_activate,
-        [BL_OP_ADD] = bl_run_add,       [BL_OP_MULTIPLY] = bl_run_multiply,
-        [BL_OP_AFFINE] = bl_run_affine, [BL_OP_CROSSFADE] = bl_run_crossfade,
-        [BL_OP_LSTM] = bl_run_lstm,     [BL_OP_KNOB] = bl_run_knob,
+        [BL_OP_CONV1D] = bl_run_conv1d,
+        [BL_OP_ACTIVATE] = bl_run_activate,
+        [BL_OP_ADD] = bl_run_add,
+        [BL_OP_MULTIPLY] = bl_run_multiply,
+        [BL_OP_AFFINE] = bl_run_affine,
+        [BL_OP_CROSSFADE] = bl_run_crossfade,
+        [BL_OP_LSTM] = bl_run_lstm,
+        [BL_OP_KNOB] = bl_run_knob,
+        [BL_OP_GRU] = bl_run_gru,
+        [BL_OP_COPY] = bl_run_copy,
+        [BL_OP_MAXPOOL] = bl_run_maxpool,
+        [BL_OP_UPSAMPLE] = bl_run_upsample,
+        [BL_OP_INTERPOLATE] = bl_run_interpolate,
+        [BL_OP_INTERLEAVE] = bl_run_interleave,
     };
     const bl_op *op = &step->op;
     step->run = runs[op->kind];
@@ -111,7 +155,14 @@ static void pack_step(bl_program *program, bl_step *step, float *to)
     case BL_OP_LSTM:
         pack_lstm(program, op, to);
         step->weights = to;
-        step->state_floats = 3 * lstm_width(program, op);
+        step->second = array_at(program, op, 3);
+        step->state_floats = 3 * width_of(program, op);
+        break;
+    case BL_OP_GRU:
+        pack_gru(program, op, to);
+        step->weights = to;
+        step->second = array_at(program, op, 4);
+        step->state_floats = 2 * width_of(program, op);
         break;
     case BL_OP_KNOB: step->knob = program->knob_count++; break;
     default: break;

@@ -11,11 +11,14 @@ from typing import Annotated
 import typer
 
 from ._common import guarded, run
+from .convert import convert
 from .demo import demo
 from .devices import devices
 from .info import info
 from .live import live
+from .plot import plot
 from .render import render
+from .verify import verify
 
 app = typer.Typer(
     name="backline",
@@ -24,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, devices, demo):
+for _command in (render, live, info, verify, plot, convert, devices, demo):
     app.command()(guarded(_command))
 
 

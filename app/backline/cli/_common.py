@@ -10,17 +10,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from ..errors import BacklineError, FileExists, ModelError
+
+if TYPE_CHECKING:
+    from ..engine import Model
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model file, or the name of a shipped model.")
@@ -31,6 +35,18 @@ QualityOption = Annotated[
 LayersOption = Annotated[
     Path | None,
     typer.Option(help="JSON file with the layers of a PyTorch state_dict, which itself holds only weights."),
+]
+KnobOption = Annotated[
+    list[str] | None,
+    typer.Option("--knob", metavar="NAME=VALUE", help="Where a knob of the model stands; repeat for more."),
+]
+CalibrateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--calibrate",
+        metavar="DBU",
+        help="The interface's input level that is 0 dBFS: play the model at the level it was made for.",
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -49,6 +65,34 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+def calibration_of(model: Model, interface_dbu: float | None) -> tuple[float, float]:
+    """Gains in dB before and after a model for ``--calibrate``, having said why; 0 and 0 without it."""
+    from ..calibration import calibrate
+
+    if interface_dbu is None:
+        return 0.0, 0.0
+    found = calibrate(model.metadata, interface_dbu)
+    say(found.notes)
+    return found.input_gain_db, found.output_gain_db
+
+
+def read_knobs(settings: Sequence[str] | None) -> dict[str, float]:
+    """Names and values of ``--knob NAME=VALUE``, each name once."""
+    found: dict[str, float] = {}
+    for setting in settings or ():
+        name, equals, text = setting.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (name and equals and math.isfinite(value)):
+            raise typer.BadParameter(f"--knob: expected NAME=VALUE with a number, found {setting!r}")
+        if name in found:
+            raise typer.BadParameter(f"--knob: {name} is set twice")
+        found[name] = value
+    return found
 
 
 def read_layers(path: Path | None) -> Any:

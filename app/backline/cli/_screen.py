@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+_ENDLESS_CELLS = 10_000
 #: Pieces of a line with their styles; "" is plain.
 Line = Sequence[tuple[str, str]]
 
@@ -31,7 +32,10 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[str]) -> None:
-    """Print rows under their headings, to the right but for the columns named in `left`."""
+    """Print rows under their headings, to the right but for the columns named in `left`.
+
+    On a terminal what is to the left is folded where there is no room for it; elsewhere a row is a line.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -39,11 +43,12 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: It
     table = Table(box=None, pad_edge=False)
     to_the_left = set(left)
     for heading in headings:
-        justify: Any = "left" if heading in to_the_left else "right"
-        table.add_column(heading, overflow="fold", justify=justify)
+        is_left = heading in to_the_left
+        justify: Any = "left" if is_left else "right"
+        table.add_column(heading, overflow="fold", justify=justify, no_wrap=not is_left)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _ENDLESS_CELLS).print(table)
 
 
 @contextlib.contextmanager

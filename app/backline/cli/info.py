@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ._common import JsonOption, LayersOption, ModelArgument, QualityOption, read_layers
-from ._screen import print_pairs
+from ._screen import print_pairs, print_table
 
 if TYPE_CHECKING:
     from ..engine import Model
+    from ..graph import Graph
+    from ..layers import Node
 
 
 def info(
@@ -20,8 +25,11 @@ def info(
     as_json: JsonOption = False,
     quality: QualityOption = 1.0,
     layers: LayersOption = None,
+    all_layers: Annotated[
+        bool, typer.Option("--all-layers", help="List layers without parameters in long models too.")
+    ] = False,
 ) -> None:
-    """Say what is in a model: size, cost, reach, rate, knobs, and what the file says of itself."""
+    """Say what is in a model: size, cost, reach, rate, knobs, layers, and what the file says of itself."""
     from .. import library, load
 
     path = library.find(model)
@@ -30,6 +38,8 @@ def info(
         print(json.dumps(found, indent=2, allow_nan=False, default=str))
     else:
         print_pairs(rows(found))
+        print()
+        show_layers(found["layers"], every=all_layers)
 
 
 def summary(model: Model, path: Path) -> dict[str, Any]:
@@ -44,12 +54,13 @@ def summary(model: Model, path: Path) -> dict[str, Any]:
         "receptive_field_frames": reach,
         "receptive_field_ms": None if reach is None or rate_hz is None else 1e3 * reach / rate_hz,
         "latency_frames": model.latency_frames,
+        "latency_ms": None if rate_hz is None else 1e3 * model.latency_frames / rate_hz,
         "prewarm_frames": graph.prewarm_frames,
         "sample_rate_hz": rate_hz,
         "input_channels": model.input_channels,
         "output_channels": model.output_channels,
         "output_rate": str(graph.signals[graph.output].rate),
-        "layers": len(graph.nodes),
+        "layers": [describe(graph, node) for node in graph.nodes],
         "knobs": [asdict(knob) for knob in graph.knobs],
         "isa": model.isa,
         "program_bytes": int(sizes.program_bytes),
@@ -68,7 +79,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Parameters", f"{found['parameters']:,}"),
         ("Cost", f"{found['multiply_adds_per_frame']:,.0f} multiply-adds per frame"),
         ("Receptive field", _reach(found["receptive_field_frames"], found["receptive_field_ms"])),
-        ("Latency", f"{found['latency_frames']} frames"),
+        ("Latency", _span(found["latency_frames"], found["latency_ms"])),
         ("Sample rate", "the file does not say" if rate_hz is None else f"{rate_hz:g} Hz"),
         ("Channels", f"{found['input_channels']} in, {found['output_channels']} out"),
         ("Settles on", f"{found['prewarm_frames']:,} frames of silence"),
@@ -97,4 +108,71 @@ def _said(value: Any) -> str:
 def _reach(frames: int | None, ms: float | None) -> str:
     if frames is None:
         return "unbounded (recurrent)"
+    return _span(frames, ms)
+
+
+def _span(frames: int, ms: float | None) -> str:
     return f"{frames:,} frames" + ("" if ms is None else f", {ms:.1f} ms")
+
+
+def describe(graph: Graph, node: Node) -> dict[str, Any]:
+    """A layer as JSON-ready values; None where it has no such thing."""
+    read, made = (graph.signals[name] for name in (node.inputs[0], node.output))
+    weight = node.arrays.get("weight")
+    return {
+        "name": node.output,
+        "kind": type(node).__name__,
+        "input_channels": sum(graph.signals[name].channels for name in node.inputs)
+        if type(node).__name__ == "Concat"
+        else read.channels,
+        "output_channels": made.channels,
+        "features": made.features,
+        "kernel": getattr(node, "kernel", None if weight is None else list(weight.shape[2:])),
+        "dilation": getattr(node, "dilation", None),
+        "stride": getattr(node, "stride", getattr(node, "factor", None)),
+        "groups": getattr(node, "groups", None),
+        "activation": getattr(getattr(node, "activation", None), "kind", None),
+        "parameters": sum(int(values.size) for values in node.arrays.values()),
+        "multiply_adds_per_frame": graph.node_multiply_adds(node),
+        "rate": str(made.rate),
+    }
+
+
+_HEADINGS = (
+    *("layer", "kind", "shape", "kernel", "dilation", "stride", "groups", "parameters"),
+    *("multiply-adds", "rate"),
+)
+
+
+#: A model of so many layers is listed in full.
+_SHORT_LAYERS = 40
+
+
+def show_layers(layers: Sequence[Mapping[str, Any]], every: bool) -> None:
+    """Print the table of layers, without columns that are empty, and of a long model what has parameters."""
+    few = every or len(layers) <= _SHORT_LAYERS
+    listed = [layer for layer in layers if few or layer["parameters"]]
+    table = [layer_row(layer) for layer in listed]
+    used = [index for index in range(len(_HEADINGS)) if any(row[index] for row in table)]
+    headings = [_HEADINGS[index] for index in used]
+    print_table(headings, [[row[index] for index in used] for row in table], left=_HEADINGS[:2])
+    rest = Counter(layer["activation"] or layer["kind"] for layer in layers if layer not in listed)
+    if rest:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in rest.most_common())
+        print(f"and {rest.total()} without parameters: {kinds} (--all-layers lists them)")
+
+
+def layer_row(layer: Mapping[str, Any]) -> list[str]:
+    """A layer's row in the table; what is usual is left out, so that the rest is seen."""
+    kernel = layer["kernel"]
+    features = f" by {layer['features']}" if layer["features"] != 1 else ""
+    return [
+        layer["name"],
+        layer["activation"] or layer["kind"],
+        f"{layer['input_channels']} → {layer['output_channels']}{features}",
+        "" if kernel is None else " by ".join(map(str, kernel)) if isinstance(kernel, list) else str(kernel),
+        *(str(layer[key]) if (layer[key] or 1) != 1 else "" for key in ("dilation", "stride", "groups")),
+        f"{layer['parameters']:,}" if layer["parameters"] else "",
+        f"{layer['multiply_adds_per_frame']:,.5g}" if layer["multiply_adds_per_frame"] else "",
+        "" if layer["rate"] == "1" else layer["rate"],
+    ]

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._common import ForceOption, JsonOption, LayersOption, ModelArgument, QualityOption, read_layers, say
+from ._common import (
+    CalibrateOption,
+    ForceOption,
+    JsonOption,
+    KnobOption,
+    LayersOption,
+    ModelArgument,
+    QualityOption,
+    calibration_of,
+    read_knobs,
+    read_layers,
+    say,
+)
 from ._screen import Line, live_panel
 
 if TYPE_CHECKING:
@@ -49,9 +61,11 @@ def live(
     latency: Annotated[str, typer.Option(help="low, high, or seconds: what PortAudio is asked for.")] = "low",
     gain_in: Annotated[float, typer.Option(help="dB before the model.")] = 0.0,
     gain_out: Annotated[float, typer.Option(help="dB after the model.")] = 0.0,
+    calibrate: CalibrateOption = None,
     bypass: Annotated[bool, typer.Option("--bypass", help="Hear the input itself.")] = False,
     quality: QualityOption = 1.0,
     layers: LayersOption = None,
+    knob: KnobOption = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so much audio.")] = None,
     record: Annotated[Path | None, typer.Option(help="File for all that comes out of the model.")] = None,
     take: Annotated[
@@ -75,8 +89,9 @@ def live(
         raise typer.BadParameter("--to keeps what a take becomes: it needs --from")
     if seconds is not None and not math.isfinite(seconds):
         raise typer.BadParameter(f"--seconds: expected a number of seconds, found {seconds}")
-    loaded = load(library.find(model), quality=quality, layers=read_layers(layers))
+    loaded = load(library.find(model), quality=quality, layers=read_layers(layers), knobs=read_knobs(knob))
     say(loaded.notes)
+    before_db, after_db = calibration_of(loaded, calibrate)
     session = LiveSession(
         loaded,
         device=device,
@@ -87,8 +102,8 @@ def live(
         rate_hz=rate,
         block_frames=block,
         latency_s=read_latency(latency),
-        input_gain_db=gain_in,
-        output_gain_db=gain_out,
+        input_gain_db=gain_in + before_db,
+        output_gain_db=gain_out + after_db,
         bypass=bypass,
         take=take,
         record=record,

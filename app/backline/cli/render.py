@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._common import (
+    CalibrateOption,
     ForceOption,
+    KnobOption,
     LayersOption,
     ModelArgument,
     QualityOption,
+    calibration_of,
     fail,
+    read_knobs,
     read_layers,
     say,
     sentence,
@@ -43,18 +47,26 @@ def render(
     ] = None,
     no_prewarm: Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")] = False,
     layers: LayersOption = None,
+    knob: KnobOption = None,
+    gain_in: Annotated[float, typer.Option(help="dB before the model.")] = 0.0,
+    gain_out: Annotated[float, typer.Option(help="dB after the model.")] = 0.0,
+    calibrate: CalibrateOption = None,
 ) -> None:
     """Render audio files through a model.
 
     Writes 32-bit float WAV unless told otherwise; the output is as long as the input and in time with it.
     """
     from .. import load
+    from ..engine import levelled
     from ..render import plan_targets, render_files
 
     warm = check_prewarm(prewarm, no_prewarm)
     pairs = plan_targets(inputs, output, file_format=check_format(output, inputs, file_format))
-    loaded = load(model, quality=quality, prewarm=warm, layers=read_layers(layers))
+    options = {"layers": read_layers(layers), "knobs": read_knobs(knob)}
+    loaded = load(model, quality=quality, prewarm=warm, **options)
     say(loaded.notes)
+    before_db, after_db = calibration_of(loaded, calibrate)
+    loaded = levelled(loaded, gain_in + before_db, gain_out + after_db)
     with progress() as on_progress:
         results = render_files(loaded, pairs, overwrite=force, subtype=subtype, on_progress=on_progress)
         failures = [show(result) for result in results].count(False)

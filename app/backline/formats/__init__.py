@@ -9,13 +9,14 @@ import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ModelError
 from ..graph import Graph
-from . import keras_json, nam, torch_state
+from . import aidax, backline_file, guitarml, keras_json, nam, torch_state
 from ._reading import describe, within
 
 __all__ = ["MAX_FILE_BYTES", "load_graph"]
@@ -23,13 +24,17 @@ __all__ = ["MAX_FILE_BYTES", "load_graph"]
 #: Larger files are refused unread.
 MAX_FILE_BYTES = 512 << 20
 
+#: What to do with a pickle, which may run anything when it is opened: whoever trusts it opens it himself.
+_CONVERSION = (
+    "which is never opened here; if you trust it, write its weights with python -c 'import json, torch; "
+    'json.dump({k: v.tolist() for k, v in torch.load("model.pt", weights_only=True).items()}, '
+    'open("model.json", "w"))\' and load that with its layers described'
+)
 #: How files begin that are no JSON, and what to say of them.
 _BINARIES = (
-    (b"PK\x03\x04", "a zip archive such as a PyTorch .pt or a .keras file; export its state_dict as JSON"),
-    (b"\x80\x02", "a Python pickle such as a PyTorch .pt or .ckpt file; export its state_dict as JSON"),
-    (b"\x80\x03", "a Python pickle; export the state_dict as JSON"),
-    (b"\x80\x04", "a Python pickle; export the state_dict as JSON"),
-    (b"\x80\x05", "a Python pickle; export the state_dict as JSON"),
+    (b"PK\x03\x04", f"a zip archive such as a PyTorch .pt or a .keras file; {_CONVERSION}"),
+    (b"\x80\x02", f"a Python pickle such as a PyTorch .pt or .ckpt file; {_CONVERSION}"),
+    *((bytes([0x80, version]), f"a Python pickle; {_CONVERSION}") for version in (3, 4, 5)),
     (b"\x89HDF", "an HDF5 file such as Keras weights; export it with RTNeural's model_utils as JSON"),
     (b"NAMB", "a binary .namb file, which is not supported; use the .nam it was made from"),
     (b"RIFF", "a RIFF file such as WAV audio"),
@@ -78,27 +83,46 @@ def load_graph(
 
 
 def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None) -> Graph:
-    document = _parse(_read_bytes(path))
+    data = _read_bytes(path)
+    if backline_file.recognises(data):
+        return _with_note_on_quality(backline_file.decode(data), quality)
+    document = _parse(data)
     if layers is not None and not torch_state.recognises(document):
         raise ModelError("layers describe a PyTorch state_dict, which this file is not")
     if nam.recognises(document):
         graph = nam.read(document, quality=quality)
-    elif "model_data" in document:
-        raise ModelError("GuitarML models (model_data) are not supported yet")
+    elif guitarml.recognises(document):
+        graph = guitarml.read(document)
+    elif aidax.recognises(document):
+        graph = aidax.read(document)
     elif keras_json.recognises(document):
         graph = keras_json.read(document)
     elif torch_state.recognises(document):
-        graph = torch_state.read(document, layers=layers)
+        sibling = partial(_sibling, path)
+        graph = torch_state.read(document, layers=layers, file_name=path.name, sibling=sibling)
     else:
         keys = ", ".join(repr(key[:20]) for key in list(document)[:5]) or "no keys"
         raise ModelError(
             f"expected a .nam, an RTNeural Keras or a state_dict JSON, found an object with {keys}"
         )
-    if quality != 1.0 and not nam.has_sizes(document):
-        note = f"quality {quality:g} changes nothing: the file holds one size of its model"
-        graph = replace(graph, notes=(*graph.notes, note))
+    if not nam.has_sizes(document):
+        graph = _with_note_on_quality(graph, quality)
     title = graph.metadata.get("name")
     return replace(graph, name=title if isinstance(title, str) and title.strip() else path.stem)
+
+
+def _with_note_on_quality(graph: Graph, quality: float) -> Graph:
+    if quality == 1.0:
+        return graph
+    note = f"quality {quality:g} changes nothing: the file holds one size of its model"
+    return replace(graph, notes=(*graph.notes, note))
+
+
+def _sibling(path: Path, name: str) -> dict[str, Any]:
+    """Another file of the model's folder, parsed like the model's."""
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ModelError("expected the name of a file beside the model's")
+    return _parse(_read_bytes(path.with_name(name)))
 
 
 def _checked_quality(quality: object) -> float:
@@ -157,8 +181,6 @@ def _refuse_binary(data: bytes) -> None:
         raise ModelError("TensorFlow Lite models are not supported")
     if data[:1] == b"\x08" and data[2:3] in (b"\x12", b"\x1a", b":", b"B"):
         raise ModelError("ONNX models are not supported yet")
-    if data[8:9] == b"{" and data[5:8] == b"\0\0\0":
-        raise ModelError("safetensors files are not supported; export the state_dict as JSON")
     if b"\0" in data[:4096]:
         raise ModelError("is a binary file, expected a JSON model")
 

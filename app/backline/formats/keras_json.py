@@ -2,22 +2,25 @@
 
 Layouts as RTNeural reads them (github.com/jatinchowdhury18/RTNeural, ``model_loader.h``): dense
 ``[in][out]``, conv1d ``[kernel][in / groups][out]`` with the last tap newest, lstm ``[in][4 * hidden]``
-with gates i, f, c, o. All state starts from zeros.
+with gates i, f, c, o, gru ``[in][3 * hidden]`` with gates z, r, h and both biases (Keras's "reset after"),
+conv2d ``[time][feature][in][out]``, causal in time, with features and filters flattened to channels, filters
+fastest. All state starts from zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph
-from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node, check_groups
-from ._reading import Fields, as_array, as_integer, as_list, as_number, describe, refuse, within
+from ..layers import Activate, Array, BatchNorm, Conv1d, Conv2d, Gru, Lstm, Node, Reshape, check_groups
+from ._reading import Fields, as_array, as_integer, as_list, describe, refuse, within
 
 _ACTIVATIONS = {
     "tanh": Activation("tanh"),
@@ -26,14 +29,16 @@ _ACTIVATIONS = {
     "softmax": Activation("softmax"),
     "elu": Activation("elu", (1.0,)),
 }
-#: Keys that only AIDA-X writes and that change the sound unless they are zero.
-_AIDAX_KEYS = ("in_skip", "in_gain", "out_gain")
-_NOT_YET = ("gru", "conv2d", "batchnorm2d")
 #: What a layer may say, and what only some kinds may say besides.
 _FIELDS = {"type", "activation", "shape", "weights", "strides", "stride"}
 _OWN_FIELDS = {
     "conv1d": {"kernel_size", "dilation", "groups", "padding"},
     "batchnorm": {"epsilon"},
+    "batchnorm2d": {"epsilon", "num_filters_in", "num_features_in"},
+    "conv2d": {
+        *("kernel_size_time", "kernel_size_feature", "num_filters_in", "num_features_in", "num_filters_out"),
+        *("dilation", "padding"),
+    },
 }
 
 
@@ -58,21 +63,42 @@ def read(document: Mapping[str, Any]) -> Graph:
     Raises
     ------
     ModelError
-        The file is broken, shapes disagree, or a layer or an AIDA-X extension is not supported yet.
+        The file is broken, shapes disagree, or a layer is of no known type.
     """
-    fields = Fields(document, "")
+    stack = read_layers(Fields(document, ""), "input")
+    return Graph(stack.nodes, "input", stack.inputs, stack.output, notes=stack.notes)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The layers of a file: what they are, how many channels they take, and the signal they end in."""
+
+    nodes: tuple[Node, ...]
+    inputs: int
+    output: str
+    notes: tuple[str, ...]
+
+
+def read_layers(fields: Fields, source: str) -> Stack:
+    """Read ``in_shape`` and ``layers`` of a file, the first layer reading the signal `source`.
+
+    Raises
+    ------
+    ModelError
+        As for `read`.
+    """
     channels = inputs = _size(fields, "in_shape")
-    _refuse_aidax(fields, inputs)
     nodes: list[Node] = []
     notes: list[str] = []
-    below = "input"
+    below = source
     for i, raw in enumerate(fields.items("layers")):
         with within(f"layer {i}"):
             layer = Fields(raw, "")
             kind = layer.text("type")
             if kind not in _READERS:
-                _refuse_type(kind)
-            _refuse_stride(layer)
+                refuse("field 'type'", f"one of {', '.join(_READERS)}", kind)
+            if kind != "conv2d":
+                _refuse_stride(layer)
             added = _READERS[kind](layer, f"layer {i} {kind}", below, channels)
             nodes += added
             notes += _notes(layer, f"layer {i} {kind}", kind)
@@ -80,10 +106,7 @@ def read(document: Mapping[str, Any]) -> Graph:
             channels = _size(layer, "shape")
     if not nodes:
         raise ModelError("no layer does anything")
-    rate = _sample_rate_hz(fields)
-    metadata = dict(fields.fields("metadata").raw) if fields.has("metadata") else {}
-    layers, said = tuple(nodes), tuple(notes)
-    return Graph(layers, "input", inputs, below, sample_rate_hz=rate, metadata=metadata, notes=said)
+    return Stack(tuple(nodes), inputs, below, tuple(notes))
 
 
 def _size(fields: Fields, name: str) -> int:
@@ -91,12 +114,6 @@ def _size(fields: Fields, name: str) -> int:
     shape = fields.items(name)
     sizes = [as_integer(size, fields.place(name)) for size in shape[-2 if len(shape) == 4 else -1 :]]
     return prod(sizes)
-
-
-def _refuse_type(kind: str) -> NoReturn:
-    if kind in _NOT_YET:
-        raise ModelError(f"type {kind!r} is not supported yet")
-    refuse("field 'type'", f"one of {', '.join(_READERS)}", kind)
 
 
 def _refuse_stride(layer: Fields) -> None:
@@ -110,30 +127,13 @@ def _notes(layer: Fields, name: str, kind: str) -> Iterator[str]:
     known = _FIELDS | _OWN_FIELDS.get(kind, set())
     for field in layer.unknown(known):
         yield f"{name}: field {field[:40]!r} was ignored"
-    if "padding" in known and layer.has("padding") and layer.raw["padding"] not in ("causal", "valid"):
+    if (
+        "padding" in known
+        and layer.has("padding")
+        and layer.raw["padding"] not in ("causal", "valid")
+        and kind != "conv2d"
+    ):
         yield f"{name}: runs causal, as RTNeural runs it, not with padding {describe(layer.raw['padding'])}"
-
-
-def _refuse_aidax(fields: Fields, inputs: int) -> None:
-    found = [key for key in _AIDAX_KEYS if fields.has(key)]
-    for key in found:
-        value = fields.raw[key]
-        if value is not False and (value is True or as_number(value, fields.place(key)) != 0):
-            raise ModelError(f"AIDA-X models with {key} are not supported yet")
-    if found and inputs > 1:
-        raise ModelError(f"AIDA-X models with parameters ({inputs} inputs) are not supported yet")
-
-
-def _sample_rate_hz(fields: Fields) -> float | None:
-    """AIDA-X writes a number or a string, at the top or in the metadata; RTNeural nothing."""
-    holders = [fields, *([fields.fields("metadata")] if fields.has("metadata") else [])]
-    for holder in holders:
-        if holder.has("samplerate"):
-            value = holder.value("samplerate")
-            if isinstance(value, str) and value.strip().isdigit() and len(value) < 10:
-                value = int(value)
-            return as_number(value, holder.place("samplerate"))
-    return None
 
 
 def _weights(layer: Fields, *counts: int) -> list[Any]:
@@ -195,6 +195,85 @@ def _lstm(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
     return [Lstm(name, below, np.ascontiguousarray(weight_ih.T), np.ascontiguousarray(weight_hh.T), bias)]
 
 
+def _gru(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    hidden = _size(layer, "shape")
+    arrays = _weights(layer, 3)
+    if layer.text("activation", "") not in ("", "tanh"):
+        refuse(layer.place("activation"), "tanh, RTNeural knows no other GRU", layer.value("activation"))
+    weight_ih = as_array(arrays[0], (channels, 3 * hidden), "weights[0]")
+    weight_hh = as_array(arrays[1], (hidden, 3 * hidden), "weights[1]")
+    bias = as_array(arrays[2], (2, 3 * hidden), "weights[2]")
+    ih, hh = (_reset_first(weight.T, hidden) for weight in (weight_ih, weight_hh))
+    return [Gru(name, below, ih, hh, _reset_first(bias[0], hidden), _reset_first(bias[1], hidden))]
+
+
+def _reset_first(rows: Array, hidden: int) -> Array:
+    """Gates z, r, h in the order r, z, h."""
+    update, reset, new = np.split(rows, [hidden, 2 * hidden])
+    return np.concatenate([reset, update, new])
+
+
+def _conv2d(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    filters, features = layer.integer("num_filters_in"), layer.integer("num_features_in")
+    if filters * features != channels:
+        raise ModelError(
+            f"expected {channels} channels as before, found {features} features of {filters} filters"
+        )
+    kernel = (layer.integer("kernel_size_time"), layer.integer("kernel_size_feature"))
+    outputs, stride = layer.integer("num_filters_out"), _single(layer, "strides", 1)
+    arrays = _weights(layer, 1, 2)
+    weight = as_array(arrays[0], (*kernel, filters, outputs), "weights[0]")
+    bias = as_array(arrays[1], (outputs,), "weights[1]") if len(arrays) == 2 else None
+    pads = _feature_padding(layer, features, kernel[1], stride)
+    made_features = max(0, (features + sum(pads) - kernel[1]) // stride + 1)
+    if made_features * outputs != _size(layer, "shape"):
+        raise ModelError(
+            f"{layer.place('shape')}: expected {made_features} features of {outputs} filters, "
+            f"found {_size(layer, 'shape')} channels"
+        )
+    shaped, made = f"{name} features", f"{name} 2d"
+    node = Conv2d(
+        made,
+        shaped,
+        np.ascontiguousarray(weight.transpose(3, 2, 0, 1)),
+        bias,
+        dilation=_single(layer, "dilation", 1),
+        feature_stride=stride,
+        feature_padding=pads,
+    )
+    rows = Reshape(name, made, made_features * outputs)
+    nodes: list[Node] = [Reshape(shaped, below, filters, features), node, rows]
+    return _with_activation(layer, name, nodes)
+
+
+def _feature_padding(layer: Fields, features: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros below and above, as Keras shares them out."""
+    padding = layer.text("padding", "valid")
+    if padding not in ("same", "valid"):
+        refuse(layer.place("padding"), "same or valid", padding)
+    if padding == "valid":
+        return 0, 0
+    outputs = -(-features // stride)
+    total = max((outputs - 1) * stride + kernel - features, 0)
+    return total // 2, total - total // 2
+
+
+def _batchnorm2d(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
+    _expect_channels(layer, channels)
+    filters, features = layer.integer("num_filters_in"), layer.integer("num_features_in")
+    if filters * features != channels:
+        raise ModelError(
+            f"expected {channels} channels as before, found {features} features of {filters} filters"
+        )
+    shaped, made = f"{name} features", f"{name} 2d"
+    nodes: list[Node] = [
+        Reshape(shaped, below, filters, features),
+        _normalised(layer, made, shaped, filters),
+        Reshape(name, made, channels),
+    ]
+    return _with_activation(layer, name, nodes)
+
+
 def _activation(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
     _expect_channels(layer, channels)
     kind = layer.text("activation")
@@ -207,11 +286,14 @@ def _activation(layer: Fields, name: str, below: str, channels: int) -> list[Nod
 
 def _batchnorm(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
     _expect_channels(layer, channels)
+    return _with_activation(layer, name, [_normalised(layer, name, below, channels)])
+
+
+def _normalised(layer: Fields, name: str, below: str, channels: int) -> BatchNorm:
     arrays = _weights(layer, 2, 4)
     read = [as_array(array, (channels,), f"weights[{i}]") for i, array in enumerate(arrays)]
     gamma, beta = (read[0], read[1]) if len(read) == 4 else (None, None)
-    node = BatchNorm(name, below, read[-2], read[-1], gamma, beta, layer.number("epsilon"))
-    return _with_activation(layer, name, [node])
+    return BatchNorm(name, below, read[-2], read[-1], gamma, beta, layer.number("epsilon"))
 
 
 def _prelu(layer: Fields, name: str, below: str, channels: int) -> list[Node]:
@@ -240,8 +322,11 @@ _READERS: dict[str, Callable[[Fields, str, str, int], list[Node]]] = {
     "dense": _dense,
     "time-distributed-dense": _dense,
     "conv1d": _conv1d,
+    "conv2d": _conv2d,
     "lstm": _lstm,
+    "gru": _gru,
     "activation": _activation,
     "batchnorm": _batchnorm,
+    "batchnorm2d": _batchnorm2d,
     "prelu": _prelu,
 }

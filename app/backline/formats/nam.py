@@ -1,4 +1,4 @@
-"""Neural Amp Modeler's .nam: the envelope, LSTM and SlimmableContainer; WaveNet has a file of its own.
+"""Neural Amp Modeler's .nam: the envelope, and models made of models; the rest has files of its own.
 
 Format and order of weights as NeuralAmpModelerCore reads them (github.com/sdatkinson/NeuralAmpModelerCore),
 versions 0.5.0 to 0.7.x.
@@ -9,17 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import ModelError
 from ..graph import Graph
-from ..layers import Conv1d, Lstm, Node
+from ..layers import Node
+from ._nam_parts import nodes_inside, settling_frames
+from ._nam_stacks import read_conv_net, read_linear, read_lstm
 from ._nam_wavenet import read_wavenet
+from ._nam_wavenet_config import slim_channels
 from ._reading import Fields, WeightCursor, refuse, within
 
 _EARLIEST, _LATEST = (0, 5, 0), (0, 7, 0)
 _DEFAULT_RATE_HZ = 48000.0
-_NOT_YET = ("Linear", "ConvNet", "Sequential")
+_ARCHITECTURES = ("WaveNet", "ConvNet", "LSTM", "Linear", "SlimmableContainer", "Sequential")
+#: Most models inside one another; real files have one or two.
+_DEEPEST = 16
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
@@ -28,8 +33,17 @@ def recognises(document: Mapping[str, Any]) -> bool:
 
 
 def has_sizes(document: Mapping[str, Any]) -> bool:
-    """Whether the file holds models of several sizes to choose from."""
-    return document.get("architecture") == "SlimmableContainer"
+    """Whether a file that `read` has taken holds models of several sizes to choose from."""
+    if not recognises(document):
+        return False
+    config = document["config"]
+    if document["architecture"] == "SlimmableContainer":
+        return len(config["submodels"]) > 1
+    if document["architecture"] == "Sequential":
+        return any(has_sizes(model) for model in config["models"])
+    if document["architecture"] == "WaveNet":
+        return any(len(slim_channels(Fields(array, "")) or ()) > 1 for array in config["layers"])
+    return False
 
 
 def read(document: Mapping[str, Any], *, quality: float) -> Graph:
@@ -40,20 +54,22 @@ def read(document: Mapping[str, Any], *, quality: float) -> Graph:
     document : mapping
         The whole file, parsed.
     quality : float
-        From 0 to 1; which of a container's models to take.
+        From 0 to 1: which of a container's models to take, and how many channels of a slimmable WaveNet
+        to keep. A container's model is taken whole, as NeuralAmpModelerCore plays it.
 
     Returns
     -------
     Graph
-        Mono unless the file says otherwise. `prewarm_frames` is the receptive field of a WaveNet, whose
-        histories then hold what an infinite past of silence leaves, and half a second for an LSTM.
+        Mono unless the file says otherwise. `prewarm_frames` is the receptive field of a WaveNet or
+        ConvNet, whose histories then hold what an infinite past of silence leaves, half a second for an
+        LSTM and 0 for a Linear; what models inside one another need is added up.
 
     Raises
     ------
     ModelError
-        The file is broken, or uses what is not supported yet.
+        The file is broken, or no player of these versions could run it.
     """
-    return _read_model(Fields(document, ""), quality)
+    return _read_model(Fields(document, ""), quality, 0)
 
 
 @dataclass(frozen=True)
@@ -67,30 +83,49 @@ class _Envelope:
     notes: tuple[str, ...]
 
 
-def _read_model(fields: Fields, quality: float) -> Graph:
+def _read_model(fields: Fields, quality: float, depth: int) -> Graph:
+    if depth > _DEEPEST:
+        raise ModelError(f"expected at most {_DEEPEST} models inside one another")
     envelope = _read_envelope(fields)
     if envelope.architecture == "SlimmableContainer":
-        return _read_container(envelope, quality)
+        return _read_container(envelope, quality, depth)
+    if envelope.architecture == "Sequential":
+        return _read_sequential(envelope, fields, quality, depth)
     weights = WeightCursor(fields.value("weights"), fields.place("weights"))
+    rate, notes = _rate(envelope)
     if envelope.architecture == "WaveNet":
-        graph = _read_wavenet(envelope, weights)
+        condition = None
+        if envelope.config.has("condition_dsp"):
+            raw = envelope.config.value("condition_dsp")
+            rate, notes = _rate(envelope, _inner("condition_dsp", raw))
+            with within("condition_dsp"):
+                # Always whole, as NeuralAmpModelerCore plays it.
+                condition = _read_model(_with_rate(Fields(raw, ""), rate), 1.0, depth + 1)
+        parts = read_wavenet(envelope.config, weights, quality, condition)
+    elif envelope.architecture == "ConvNet":
+        parts = read_conv_net(envelope.config, weights)
     elif envelope.architecture == "LSTM":
-        graph = _read_lstm(envelope, weights)
+        parts = read_lstm(envelope.config, weights, rate)
     else:
-        _refuse_architecture(envelope.architecture)
+        parts = read_linear(envelope.config, weights)
     weights.finish()
-    return graph
-
-
-def _refuse_architecture(architecture: str) -> NoReturn:
-    if architecture in _NOT_YET:
-        raise ModelError(f"architecture {architecture!r} is not supported yet")
-    refuse("field 'architecture'", "WaveNet, LSTM or SlimmableContainer", architecture)
+    return Graph(
+        nodes=parts.nodes,
+        input="input",
+        input_channels=parts.input_channels,
+        output=parts.nodes[-1].output,
+        sample_rate_hz=rate,
+        prewarm_frames=parts.prewarm_frames,
+        metadata=envelope.metadata,
+        notes=(*notes, *parts.notes),
+    )
 
 
 def _read_envelope(fields: Fields) -> _Envelope:
     notes = _check_version(fields)
     architecture = fields.text("architecture")
+    if architecture not in _ARCHITECTURES:
+        refuse(fields.place("architecture"), f"one of {', '.join(_ARCHITECTURES)}", architecture)
     config = Fields(fields.value("config"), "config")
     if not isinstance(fields.value("weights"), list):
         refuse(fields.place("weights"), "a list of numbers", fields.value("weights"))
@@ -116,66 +151,84 @@ def _check_version(fields: Fields) -> tuple[str, ...]:
     return ()
 
 
-def _rate(envelope: _Envelope) -> tuple[float, tuple[str, ...]]:
+def _rate(envelope: _Envelope, *inside: _Envelope) -> tuple[float, tuple[str, ...]]:
+    """Return the sample rate that a model, or else the first of those inside it, states, and notes."""
     if envelope.sample_rate_hz is not None:
         return envelope.sample_rate_hz, envelope.notes
+    for model in inside:
+        if model.sample_rate_hz is not None:
+            return model.sample_rate_hz, envelope.notes
     return _DEFAULT_RATE_HZ, (*envelope.notes, "the file states no sample rate; 48000 Hz is assumed")
 
 
-def _read_wavenet(envelope: _Envelope, weights: WeightCursor) -> Graph:
-    parts = read_wavenet(envelope.config, weights)
-    rate, notes = _rate(envelope)
-    graph = Graph(
-        nodes=parts.nodes,
-        input="input",
-        input_channels=parts.input_channels,
-        output=parts.nodes[-1].output,
-        sample_rate_hz=rate,
-        metadata=envelope.metadata,
-        notes=(*notes, *parts.notes),
-    )
-    return replace(graph, prewarm_frames=graph.receptive_field_frames or 0)
-
-
-def _read_lstm(envelope: _Envelope, weights: WeightCursor) -> Graph:
-    """Layers of LSTM, then a weighted sum of the last one's state.
-
-    Per layer the file has one matrix [4 * hidden][input + hidden], one bias, then the initial h and c;
-    gates in the order i, f, g, o.
-    """
-    config = envelope.config
-    inputs = config.integer("input_size")
-    hidden = config.integer("hidden_size")
-    outputs = config.integer("out_channels", 1)
-    if config.integer("in_channels", inputs) != inputs:
+def _with_rate(model: Fields, rate_hz: float | None) -> Fields:
+    """Check the envelope of a model inside another one; give it the outer one's rate if it has none."""
+    model = Fields(model.raw, "")
+    envelope = _read_envelope(model)
+    if rate_hz is None:
+        return model
+    if envelope.sample_rate_hz not in (None, rate_hz):
         raise ModelError(
-            f"{config.place('in_channels')}: expected {inputs} as input_size says, "
-            f"found {config.integer('in_channels')}"
+            f"expected the sample rate of the model around it, {rate_hz:g} Hz, "
+            f"found {envelope.sample_rate_hz:g} Hz"
         )
+    return Fields({**model.raw, "sample_rate": rate_hz}, "")
+
+
+def _inner(place: str, raw: object) -> _Envelope:
+    """Check the envelope of a model inside another one."""
+    with within(place):
+        return _read_envelope(Fields(raw, ""))
+
+
+def _read_sequential(envelope: _Envelope, fields: Fields, quality: float, depth: int) -> Graph:
+    """Complete models that run one after another."""
+    if len(fields.value("weights")) > 0:
+        raise ModelError(
+            f"{fields.place('weights')}: expected none beside a Sequential's models, found "
+            f"{len(fields.value('weights'))}; the older form with one list for all is not supported"
+        )
+    models = envelope.config.items("models")
+    rate, notes = _rate(envelope, *(_inner(f"model {i}", raw) for i, raw in enumerate(models)))
+    graphs: list[Graph] = []
     nodes: list[Node] = []
-    below, width = "input", inputs
-    for i in range(config.integer("num_layers")):
-        name = f"lstm {i}"
-        matrix = weights.take((4 * hidden, width + hidden), name)
-        bias, h0, c0 = (weights.take((size,), name) for size in (4 * hidden, hidden, hidden))
-        nodes.append(Lstm(name, below, matrix[:, :width], matrix[:, width:], bias, h0, c0))
-        below, width = name, hidden
-    weight = weights.take((outputs, hidden, 1), "head")
-    nodes.append(Conv1d("head", below, weight, weights.take((outputs,), "head")))
-    rate, notes = _rate(envelope)
+    source = "input"
+    for i, raw in enumerate(models):
+        with within(f"model {i}"):
+            graph = _read_model(_with_rate(Fields(raw, ""), rate), quality, depth + 1)
+            if graphs and graph.input_channels != graphs[-1].output_channels:
+                raise ModelError(
+                    f"expected {graphs[-1].output_channels} input channels like the model before gives, "
+                    f"found {graph.input_channels}"
+                )
+        inside, source = nodes_inside(graph, f"model {i} ", source)
+        nodes += inside
+        graphs.append(graph)
     return Graph(
         nodes=tuple(nodes),
         input="input",
-        input_channels=inputs,
-        output="head",
+        input_channels=graphs[0].input_channels,
+        output=source,
         sample_rate_hz=rate,
-        prewarm_frames=max(1, int(0.5 * rate)),
-        metadata=envelope.metadata,
-        notes=notes,
+        prewarm_frames=sum(settling_frames(graph) for graph in graphs),
+        metadata=_merged(_levels_of_ends(graphs), envelope.metadata),
+        notes=(*notes, *(f"model {i}: {note}" for i, graph in enumerate(graphs) for note in graph.notes)),
     )
 
 
-def _read_container(envelope: _Envelope, quality: float) -> Graph:
+def _levels_of_ends(graphs: list[Graph]) -> dict[str, Any]:
+    """The level at a chain's input is its first model's, that at its output its last one's."""
+    ends = (("input_level_dbu", graphs[0]), ("output_level_dbu", graphs[-1]))
+    return {name: graph.metadata[name] for name, graph in ends if name in graph.metadata}
+
+
+def _merged(general: Mapping[str, Any], specific: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of both; where both say something, and not null, the more specific wins."""
+    said = {name: value for name, value in specific.items() if value is not None or name not in general}
+    return {**general, **said}
+
+
+def _read_container(envelope: _Envelope, quality: float, depth: int) -> Graph:
     """Models of several sizes: the first whose max_value is above `quality`, else the last."""
     models: list[tuple[float, Fields]] = []
     for i, raw in enumerate(envelope.config.items("submodels")):
@@ -186,32 +239,16 @@ def _read_container(envelope: _Envelope, quality: float) -> Graph:
                 raise ModelError(
                     f"expected max_value above the {models[-1][0]:g} of the submodel before, found {limit:g}"
                 )
-            models.append((limit, _checked_submodel(envelope, entry.fields("model"))))
+            models.append((limit, _with_rate(entry.fields("model"), envelope.sample_rate_hz)))
     if models[-1][0] < 1.0:
         raise ModelError(f"submodels: expected the last max_value to be at least 1, found {models[-1][0]:g}")
     chosen = next((i for i, (limit, _) in enumerate(models) if quality < limit), len(models) - 1)
     with within(f"submodel {chosen}"):
-        graph = _read_model(models[chosen][1], 1.0)
+        graph = _read_model(models[chosen][1], 1.0, depth + 1)
     meant = f"for a quality below {models[chosen][0]:g}" if chosen < len(models) - 1 else "the largest"
     note = f"model {chosen + 1} of the {len(models)} in the file, {meant}"
     return replace(
         graph,
-        metadata={**envelope.metadata, **graph.metadata},
+        metadata=_merged(envelope.metadata, graph.metadata),
         notes=(*envelope.notes, note, *graph.notes),
     )
-
-
-def _checked_submodel(container: _Envelope, model: Fields) -> Fields:
-    """Check a submodel's envelope, chosen or not; give it the container's sample rate if it has none."""
-    model = Fields(model.raw, "")
-    envelope = _read_envelope(model)
-    if envelope.architecture not in ("WaveNet", "LSTM", "SlimmableContainer", *_NOT_YET):
-        _refuse_architecture(envelope.architecture)
-    if container.sample_rate_hz is None:
-        return model
-    if envelope.sample_rate_hz not in (None, container.sample_rate_hz):
-        raise ModelError(
-            f"expected the container's sample rate, {container.sample_rate_hz:g} Hz, "
-            f"found {envelope.sample_rate_hz:g} Hz"
-        )
-    return Fields({**model.raw, "sample_rate": container.sample_rate_hz}, "")

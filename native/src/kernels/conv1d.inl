@@ -20,16 +20,6 @@ typedef struct conv_tile {
     int32_t first_row; /* of y, residual, skip and skip_sum */
 } conv_tile;
 
-/* `valid` frames, `stride` apart; lanes past them are zero and never read. */
-BL_INLINE vec conv_load_strided(const float *p, int32_t stride, int32_t valid)
-{
-    float lanes[VEC_FRAMES];
-    for (int32_t i = 0; i < VEC_FRAMES; i++) {
-        lanes[i] = i < valid ? p[i * (int64_t)stride] : 0.0f;
-    }
-    return vec_load(lanes);
-}
-
 BL_INLINE void conv_taps(vec *sum, const float *w, const float *x, int32_t taps, const bl_conv_job *job,
                          int rows, int vectors, int strided, int32_t first)
 {
@@ -39,7 +29,7 @@ BL_INLINE void conv_taps(vec *sum, const float *w, const float *x, int32_t taps,
         for (int v = 0; v < vectors; v++) {
             int32_t at = first + v * VEC_FRAMES;
             frames[v] = strided
-                            ? conv_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
+                            ? vec_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
                             : vec_load(x + at);
         }
         BL_UNROLL

@@ -25,6 +25,37 @@ BL_INLINE vec elu(vec v, float alpha)
     return vec_select(vec_less(zero, v), v, below);
 }
 
+BL_INLINE vec gelu(vec v)
+{
+    /* Below -30 the value is 0; the product with an infinite v would be NaN. */
+    v = vec_select(vec_less(v, vec_splat(-30.0f)), vec_splat(-30.0f), v);
+    vec tail = vec_normal_tail(vec_abs(v));
+    return v * vec_select(vec_less(v, vec_splat(0.0f)), tail, 1.0f - tail);
+}
+
+/* 0.5 (1 + tanh(u)) is the sigmoid of 2 u, without the cancellation where u is negative. */
+BL_INLINE vec gelu_tanh(vec v)
+{
+    v = vec_select(vec_less(v, vec_splat(-30.0f)), vec_splat(-30.0f), v);
+    vec twice_u = v * vec_fma(v * v, vec_splat(0.0713548162726f), vec_splat(1.59576912161f));
+    return v * vec_sigmoid(twice_u);
+}
+
+/* max(v, 0) + log(1 + exp(-beta |v|)) / beta: nothing that could overflow. What rounding took from beta |v| is put
+ * back, where the machine has a fused multiply-add that tells. */
+BL_INLINE vec softplus(vec v, float beta)
+{
+    vec zero = vec_splat(0.0f), most = vec_splat(150.0f / beta);
+    vec size = vec_select(vec_less(most, vec_abs(v)), most, vec_abs(v));
+    vec product = size * beta;
+    vec lost = vec_fma(size, vec_splat(beta), -product);
+    vec power = vec_exp(-product);
+    vec rest = vec_log1p_fraction(vec_fma(-lost, power, power)) / beta;
+    return vec_select(vec_less(v, zero), zero, v) + rest;
+}
+
+BL_INLINE vec snake(vec v, float alpha) { return v + vec_sin2(v * alpha) / alpha; }
+
 static void activate(bl_activation kind, const float *parameters, const float *x, float *y, int32_t frames)
 {
     switch (kind) {
@@ -40,6 +71,12 @@ static void activate(bl_activation kind, const float *parameters, const float *x
     case BL_ACT_LEAKY_HARDTANH: ACTIVATE_ROW(leaky_hardtanh(v, parameters));
     case BL_ACT_HARDSWISH: ACTIVATE_ROW(v * (vec_clamp(v + 3.0f, 0.0f, 6.0f) / 6.0f));
     case BL_ACT_ELU: ACTIVATE_ROW(elu(v, parameters[0]));
+    case BL_ACT_GELU: ACTIVATE_ROW(gelu(v));
+    case BL_ACT_GELU_TANH: ACTIVATE_ROW(gelu_tanh(v));
+    case BL_ACT_SOFTPLUS: ACTIVATE_ROW(softplus(v, parameters[0]));
+    case BL_ACT_HARDSIGMOID:
+        ACTIVATE_ROW(vec_clamp(vec_fma(v, vec_splat(parameters[0]), vec_splat(parameters[1])), 0.0f, 1.0f));
+    case BL_ACT_SNAKE: ACTIVATE_ROW(snake(v, parameters[0]));
     default: ACTIVATE_ROW(v);
     }
 }

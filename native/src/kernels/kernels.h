@@ -56,12 +56,41 @@ typedef struct bl_lstm_job {
     int32_t frames;
 } bl_lstm_job;
 
+/* One GRU layer over one chunk. width = hidden rounded up to whole vectors; weights are bias[4][width] of r, z,
+ * n from the input and n from h, then w_ih[in][3][width], w_hh[hidden][3][width]; gates r, z, n. */
+typedef struct bl_gru_job {
+    const float *weights;
+    bl_rows x;
+    bl_rows y;
+    float *h;    /* [width] */
+    float *next; /* [width], scratch */
+    int32_t inputs;
+    int32_t hidden;
+    int32_t width;
+    int32_t frames;
+} bl_gru_job;
+
+/* The largest of `kernel` frames, for one row; x at the newest frame of the first window. The first wrapped_taps
+ * taps lie `wrap` floats further on, as a convolution's do. */
+typedef struct bl_pool_job {
+    const float *x;
+    float *y;
+    int64_t wrap;
+    int32_t wrapped_taps;
+    int32_t kernel;
+    int32_t dilation;
+    int32_t stride;
+    int32_t frames; /* of y */
+} bl_pool_job;
+
 typedef struct bl_kernels {
     int32_t vector_frames; /* lanes of a vector */
     int32_t tile_rows;     /* most output rows of a convolution's register tile */
     void (*conv1d)(const bl_conv_job *job);
     void (*lstm)(const bl_lstm_job *job);
-    /* y = act(x) for one row; parameters as bl_activation says, PRELU's one of the row's channel. */
+    void (*gru)(const bl_gru_job *job);
+    void (*maxpool)(const bl_pool_job *job);
+    /* y = act(x) for one row; parameters as bl_activation says, PRELU's and SNAKE's one of the row's channel. */
     void (*activate)(bl_activation kind, const float *parameters, const float *x, float *y, int32_t frames);
     void (*softmax)(bl_rows x, bl_rows y, int32_t rows, int32_t frames);
     void (*add)(const float *a, const float *b, float *y, int32_t frames);

@@ -9,10 +9,14 @@
 #endif
 
 #include "math.inl"
+#include "math_more.inl"
+#include "strided.inl"
 
 #include "conv1d.inl"
 #include "elementwise.inl"
+#include "gru.inl"
 #include "lstm.inl"
+#include "maxpool.inl"
 
 extern const bl_kernels BL_KERNELS;
 
@@ -21,6 +25,8 @@ const bl_kernels BL_KERNELS = {
     .tile_rows = CONV_TILE_ROWS,
     .conv1d = conv1d,
     .lstm = lstm,
+    .gru = gru,
+    .maxpool = maxpool,
     .activate = activate,
     .softmax = softmax,
     .add = add,

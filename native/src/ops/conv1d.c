@@ -10,19 +10,15 @@ static int is_leaky(const bl_op *op)
 static void locate(const bl_step *step, const bl_moment *m, bl_conv_job *job)
 {
     const bl_op *op = &step->op;
-    const bl_engine *engine = m->engine;
-    const bl_place *place = &engine->places[bl_tensor_at(m, op->inputs[0])->buffer];
-    int64_t lookback = (int64_t)(op->kernel - 1) * op->dilation;
-    job->x = bl_tensor_rows(m, op->inputs[0]);
-    if (lookback > place->cursor) {
+    int32_t x = op->inputs[0];
+    job->x = bl_tensor_rows(m, x);
+    job->wrapped_taps = bl_wrapped_taps(m, x, op->kernel, op->dilation);
+    if (job->wrapped_taps > 0) {
         /* These taps begin before the ring's first frame: their past lies at its end. */
-        int64_t before = lookback - place->cursor;
-        job->wrapped_taps = (int32_t)((before + op->dilation - 1) / op->dilation);
-        job->wrap = place->length;
+        job->wrap = m->engine->places[bl_tensor_at(m, x)->buffer].length;
     }
     if (op->stride > 1) {
-        int32_t from = bl_tensor_rate(m, op->inputs[0]), to = bl_tensor_rate(m, op->outputs[0]);
-        job->x.p += engine->frames_before[to] * op->stride - engine->frames_before[from];
+        job->x.p += bl_frames_before(m, op->outputs[0]) * op->stride - bl_frames_before(m, x);
     }
 }
 
@@ -39,7 +35,7 @@ static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *j
     for (int32_t r = 0; r < rows; r++) {
         float *y = job->y.p + r * job->y.pitch;
         if (kind != BL_ACT_SOFTMAX) {
-            int64_t parameter = kind == BL_ACT_PRELU && step->op.arrays[3].count > 1 ? r : 0;
+            int32_t parameter = r * bl_parameter_step(&step->op);
             kernels->activate(kind, step->second ? step->second + parameter : NULL, y, y, job->frames);
         }
         if (residual.p) {

@@ -16,9 +16,8 @@ void bl_run_activate(const bl_step *step, const bl_moment *m)
         }
         return;
     }
-    int32_t per_channel = op->activation == BL_ACT_PRELU && op->arrays[3].count > 1;
     for (int32_t r = 0; r < bl_tensor_row_count(tensor); r++) {
-        int32_t parameter = per_channel ? r % tensor->channels : 0;
+        int32_t parameter = r % tensor->channels * bl_parameter_step(op);
         kernels->activate((bl_activation)op->activation, step->second ? step->second + parameter : NULL,
                           x.p + r * x.pitch, y.p + r * y.pitch, frames);
     }

@@ -1,0 +1,40 @@
+"""``backline plot``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._common import (
+    ForceOption,
+    KnobOption,
+    LayersOption,
+    ModelArgument,
+    QualityOption,
+    read_knobs,
+    read_layers,
+    say,
+)
+
+
+def plot(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png, .svg or .pdf file.")],
+    force: ForceOption = False,
+    knob: KnobOption = None,
+    quality: QualityOption = 1.0,
+    layers: LayersOption = None,
+) -> None:
+    """Draw a model's frequency response at several levels, its transfer curve and its harmonics.
+
+    For models of one channel. Needs matplotlib: pip install "backline[plot]".
+    """
+    from .. import load
+    from ..plot import plot as draw
+
+    loaded = load(model, quality=quality, layers=read_layers(layers), knobs=read_knobs(knob))
+    say(loaded.notes)
+    draw(loaded, output, overwrite=force)
+    print(f"{output}: response, transfer curve and harmonics of {loaded.name}")

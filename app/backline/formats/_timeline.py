@@ -1,0 +1,381 @@
+"""From what a network does to a whole recording to what its stream does, frame by frame.
+
+Importers of exported networks (ONNX, PyTorch) walk theirs once and call one method here for each layer. A
+layer that looks ahead is run late: each track knows its delay, branches that meet are brought to the same
+one, and the sum is the graph's latency. Zeros that a layer puts in front of its input are what a stream has
+before its first frame; where a delayed signal holds something else there, it is muted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from ..activations import PER_CHANNEL, Activation
+from ..errors import ModelError
+from ..graph import Graph, Knob
+from ..layers import (
+    EARLIEST,
+    Activate,
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Conv1d,
+    Delay,
+    Interleave,
+    MaxPool1d,
+    Multiply,
+    Node,
+    Reshape,
+    Slice,
+    Upsample,
+)
+from ._tracks import Role, Track, regrouped
+
+#: Activations that leave zero as it is.
+_KEEP_ZERO = frozenset(
+    ("identity", "tanh", "fasttanh", "relu", "leaky_relu", "prelu", "silu", "softsign", "leaky_hardtanh")
+) | {"hardswish", "elu", "gelu", "gelu_tanh", "snake"}
+
+
+class Timeline:
+    """A graph in the making: signals, and how late each of them is.
+
+    Methods take and return tracks, and raise `ModelError` without the layer's name: the caller knows it.
+    `layer` has to be set to a name before each layer; nodes are called after it.
+    """
+
+    def __init__(self) -> None:
+        self.layer = "layer"
+        self.nodes: list[Node] = []
+        self.knobs: list[Knob] = []
+        self._taken: set[str] = set()
+        self._leads: list[Fraction] = [Fraction(0)]
+        self._input: tuple[str, int] | None = None
+
+    def name(self, what: str = "") -> str:
+        """A name for a signal of the current layer, not used before."""
+        base = f"{self.layer} {what}" if what else self.layer
+        found, number = base, 2
+        while found in self._taken:
+            found, number = f"{base} {number}", number + 1
+        self._taken.add(found)
+        return found
+
+    def emit(self, node: Node, like: Track, **changes: Any) -> Track:
+        """Append a node and return the track of its output: `like` with `changes`; quiet if they say so."""
+        self.nodes.append(node)
+        made = replace(like, signal=node.output, **{"quiet": False, **changes})
+        if not made.quiet:
+            self._leads.append(-made.delay / made.rate)
+        return made
+
+    def input(self, name: str, roles: Sequence[Role], shape: Sequence[int]) -> Track:
+        """The audio input: a track without delay and with silence before it."""
+        self._taken.add(name)
+        track = Track(name, tuple(roles), tuple(shape), quiet=True)
+        self._input = (name, track.rows)
+        return track
+
+    def parameter(self, knobs: Sequence[Knob], roles: Sequence[Role], shape: Sequence[int]) -> Track:
+        """A further input made of knobs, one for each of its channels."""
+        for knob in knobs:
+            self._taken.add(knob.name)
+        self.knobs.extend(knobs)
+        names = tuple(knob.name for knob in knobs)
+        track = Track(names[0], tuple(roles), tuple(shape), steady=True)
+        if len(names) == 1:
+            return track
+        return self.emit(Concat(self.name(), names), track)
+
+    def graph(self, output: Track, **fields: Any) -> Graph:
+        """The finished graph with that output.
+
+        Parameters
+        ----------
+        output : Track
+        **fields
+            What else a `Graph` takes: `sample_rate_hz`, `name`, `metadata`, `notes`.
+        """
+        assert self._input is not None
+        self.layer = "output"
+        if output.delay < 0:
+            output = self.delayed(output, -output.delay)
+        prewarm = max(0, ceil(max(self._leads)))
+        nodes = tuple(self._without_idle_mutes(prewarm))
+        return Graph(
+            nodes,
+            *self._input,
+            output.signal,
+            knobs=tuple(self.knobs),
+            prewarm_frames=prewarm,
+            latency_frames=output.delay,
+            **fields,
+        )
+
+    def _without_idle_mutes(self, prewarm: int) -> list[Node]:
+        """Mutes that silence nothing, because nothing has run by then, become mere names."""
+        assert self._input is not None
+        signals = Graph(tuple(self.nodes), *self._input, self._input[0], tuple(self.knobs)).signals
+        found: list[Node] = []
+        for node in self.nodes:
+            if isinstance(node, Delay) and node.frames == 0 and node.start_frames != EARLIEST:
+                signal = signals[node.output]
+                if node.start_frames <= ceil(-prewarm * signal.rate):
+                    node = Reshape(node.output, node.input, signal.channels, signal.features)
+            found.append(node)
+        return found
+
+    # Time.
+
+    def delayed(self, track: Track, frames: int) -> Track:
+        """The track, `frames` later."""
+        if frames == 0 or track.steady:
+            return track if frames == 0 else replace(track, delay=track.delay + frames)
+        node = Delay(self.name("delay"), track.signal, frames)
+        return self.emit(node, track, delay=track.delay + frames, quiet=track.quiet)
+
+    def muted(self, track: Track) -> Track:
+        """The track with zeros in all frames before the tensor's first."""
+        if track.quiet:
+            return track
+        node = Delay(self.name("begin"), track.signal, 0, track.delay)
+        return self.emit(node, track, quiet=True)
+
+    def together(self, *tracks: Track) -> list[Track]:
+        """The tracks, all as late as the latest; knobs at the rate of the signals."""
+        moving = [track for track in tracks if not track.steady]
+        rates = {track.rate for track in moving}
+        if len(rates) > 1:
+            raise ModelError(f"tensors of different rates meet: {', '.join(map(str, sorted(rates)))}")
+        lengths = {track.size("time") for track in moving}
+        if len(lengths) > 1:
+            raise ModelError(f"tensors of different lengths meet: {', '.join(map(str, sorted(lengths)))}")
+        if not moving:
+            return list(tracks)
+        latest = max(track.delay for track in moving)
+        return [
+            self._at_rate(track, moving[0].rate, latest)
+            if track.steady
+            else self.delayed(track, latest - track.delay)
+            for track in tracks
+        ]
+
+    def _at_rate(self, track: Track, rate: Fraction, delay: int) -> Track:
+        """A steady track at another rate: every frame of it is as good as any other."""
+        up, down = (rate / track.rate).numerator, (rate / track.rate).denominator
+        if down > 1:
+            node: Node = MaxPool1d(self.name("fewer"), track.signal, 1, down)
+            track = self.emit(node, track, rate=track.rate / down)
+        if up > 1:
+            track = self.emit(Upsample(self.name("more"), track.signal, up), track, rate=track.rate * up)
+        return replace(track, delay=delay)
+
+    def aligned(self, track: Track, ahead: int, stride: int) -> tuple[Track, int]:
+        """Make room for a layer of stride `stride` that looks `ahead` frames ahead.
+
+        Returns the track, later where frame 0 of the stream would not be one the layer answers at, and the
+        delay of the layer's output.
+        """
+        if not track.steady:
+            track = self.delayed(track, -(track.delay + ahead) % stride)
+        return track, (track.delay + ahead) // stride
+
+    def padded(self, track: Track, before: int, after: int) -> Track:
+        """Zeros in front and behind; negative numbers cut off."""
+        length = track.size("time") + before + after
+        if length < 1:
+            raise ModelError(f"nothing is left of {track.size('time')} frames")
+        if before > 0:
+            track = self.muted(track)
+        quiet = track.quiet and before >= 0
+        made = replace(track.with_size("time", length), delay=track.delay - before, quiet=quiet)
+        if not quiet:
+            self._leads.append(-made.delay / made.rate)
+        return made
+
+    def cut_time(self, track: Track, start: int, length: int) -> Track:
+        """Frames ``start`` to ``start + length`` of the tensor, as long as that is most of it."""
+        whole = track.size("time")
+        if start < 0 or length < 1 or start + length > whole:
+            raise ModelError(f"cannot take frames {start} to {start + length} of {whole}")
+        if 2 * start >= whole or 2 * (whole - start - length) >= whole:
+            raise ModelError(
+                f"takes frames {start} to {start + length} of {whole}, a stretch of time no stream keeps "
+                "(where most of the recording was meant to stay, export it from a longer example)"
+            )
+        return self.padded(track, -start, start + length - whole)
+
+    # Rows.
+
+    def shaped(self, track: Track) -> Track:
+        """The track's signal with a feature axis, features outermost; what is done to it keeps that shape."""
+        track = self.ordered(track, features_major=True)
+        if track.size("features") == 1:
+            return track
+        node = Reshape(self.name("features"), track.signal, track.size("channels"), track.size("features"))
+        return self.emit(node, track, quiet=track.quiet)
+
+    def flat(self, track: Track) -> Track:
+        """The opposite of `shaped`: rows without a feature axis, as tracks are kept."""
+        if track.size("features") == 1:
+            return track
+        node = Reshape(self.name("rows"), track.signal, track.rows)
+        return self.emit(node, track, quiet=track.quiet)
+
+    def ordered(self, track: Track, features_major: bool) -> Track:
+        """The track with its rows in that order."""
+        channels, features = track.size("channels"), track.size("features")
+        if track.features_major == features_major or 1 in (channels, features):
+            return replace(track, features_major=features_major)
+        outer, inner = (channels, features) if features_major else (features, channels)
+        order = np.arange(channels * features).reshape(outer, inner).T.ravel()
+        return self.picked(track, order.tolist(), features_major=features_major)
+
+    def picked(self, track: Track, rows: Sequence[int], **changes: Any) -> Track:
+        """The rows of that number, in that order, runs of them at once."""
+        parts: list[str] = []
+        begin = 0
+        for at in range(1, len(rows) + 1):
+            if at == len(rows) or rows[at] != rows[at - 1] + 1:
+                parts.append(self.name("row"))
+                self.nodes.append(Slice(parts[-1], track.signal, rows[begin], at - begin))
+                begin = at
+        return self.emit(Concat(self.name("order"), tuple(parts)), track, quiet=track.quiet, **changes)
+
+    def cut_rows(self, track: Track, role: Role, start: int, count: int) -> Track:
+        """Channels or features ``start`` to ``start + count``."""
+        track = self.ordered(track, features_major=role == "features")
+        inner = track.rows // track.size(role)
+        node = Slice(self.name("slice"), track.signal, start * inner, count * inner)
+        return self.emit(node, track.with_size(role, count), quiet=track.quiet)
+
+    def joined(self, tracks: Sequence[Track], axis: int) -> Track:
+        """Concatenation along the channels or features in `axis`."""
+        if len(tracks) == 1:
+            return tracks[0]
+        role: Role = "features" if tracks[0].roles[axis] == "features" else "channels"
+        if role == "channels":
+            tracks = [track.along_channels(axis) for track in tracks]
+        tracks = self.together(*(self.ordered(t, features_major=role == "features") for t in tracks))
+        first = next((track for track in tracks if not track.steady), tracks[0])
+        for track in tracks:
+            others = [
+                (a, b) for i, (a, b) in enumerate(zip(track.shape, first.shape, strict=False)) if i != axis
+            ]
+            if len(track.shape) != len(first.shape) or any(a != b for a, b in others if 1 not in (a, b)):
+                raise ModelError(f"cannot join tensors of {first.described} and {track.described}")
+        total = sum(track.size(role) for track in tracks)
+        node = Concat(self.name(), tuple(track.signal for track in tracks))
+        quiet = all(track.quiet for track in tracks)
+        return self.emit(node, first.with_size(role, total), quiet=quiet)
+
+    def reshaped(self, track: Track, shape: Sequence[int]) -> Track:
+        """The tensor in another shape: axes of one entry come and go, channels and features merge or part.
+
+        Raises
+        ------
+        ModelError
+            Time would be cut up or mixed with anything but the phases of an upsampling.
+        """
+        roles: list[Role] = ["unit"] * len(shape)
+        result = track
+        for olds, news in regrouped(track.shape, shape):
+            heard = [i for i in olds if track.shape[i] != 1]
+            told = [j for j in news if shape[j] != 1]
+            found = tuple(track.roles[i] for i in heard)
+            if len(heard) == 1 and len(told) == 1:
+                roles[told[0]] = found[0]
+            elif found in (("channels", "features"), ("features", "channels")) and len(told) == 1:
+                result = self.ordered(result, features_major=track.roles[heard[0]] == "features")
+                roles[told[0]] = "channels"
+            elif found == ("channels",) and len(told) == 2:
+                roles[told[0]], roles[told[1]] = "channels", "features"
+                result = replace(result, features_major=False)
+            elif found in (("time", "features"), ("time", "channels")) and len(told) == 1:
+                result = self._interleaved(result, found[1])
+                roles[told[0]] = "time"
+            elif heard:
+                raise ModelError(
+                    f"reshaping {track.described} to {list(shape)} mixes what a stream keeps apart"
+                )
+        return replace(result, roles=tuple(roles), shape=tuple(shape))
+
+    def _interleaved(self, track: Track, phases: Role) -> Track:
+        """Frames out of the rows of one axis, which follow each other in time."""
+        factor = track.size(phases)
+        if phases == "features":
+            track = self.ordered(track, features_major=False)
+        elif track.size("features") != 1:
+            track = self.ordered(track, features_major=True)
+        node = Interleave(self.name("interleave"), track.signal, factor)
+        return self.emit(node, track, rate=track.rate * factor, delay=track.delay * factor, quiet=track.quiet)
+
+    # Arithmetic on single frames.
+
+    def activated(self, track: Track, activation: Activation) -> Track:
+        """An activation; those with a parameter per channel, and softmax, go along the channels."""
+        by_channel = activation.kind == "softmax" or (
+            activation.kind in PER_CHANNEL and len(activation.parameters) > 1
+        )
+        seen = self.shaped(track) if by_channel else track
+        node = Activate(self.name(), seen.signal, activation)
+        made = self.emit(node, seen, quiet=track.quiet and activation.kind in _KEEP_ZERO)
+        return self.flat(made) if by_channel else made
+
+    def scaled(self, track: Track, scale: Array, shift: Array | None = None) -> Track:
+        """``x * scale + shift``, one number for all or one per channel."""
+        by_channel = scale.size > 1 or (shift is not None and shift.size > 1)
+        seen = self.shaped(track) if by_channel else track
+        made = self.emit(
+            Affine(self.name(), seen.signal, scale, shift), seen, quiet=track.quiet and shift is None
+        )
+        return self.flat(made) if by_channel else made
+
+    def summed(self, a: Track, b: Track) -> Track:
+        """Sum of two tensors of one shape, or of which one has a single row or is the same in every frame."""
+        a, b = self._paired(a, b, widen_first=True)
+        return self.emit(Add(self.name(), a.signal, b.signal), a, quiet=a.quiet and b.quiet)
+
+    def multiplied(self, a: Track, b: Track) -> Track:
+        """Product of two tensors; shapes as for `summed`."""
+        a, b = self._paired(a, b, widen_first=False)
+        return self.emit(Multiply(self.name(), a.signal, b.signal), a, quiet=a.quiet or b.quiet)
+
+    def _paired(self, a: Track, b: Track, widen_first: bool) -> tuple[Track, Track]:
+        """Both with the same rows and delay, or `b` with a single row where that will do."""
+        a, b = self.together(a, b)
+        if b.rows > a.rows or (a.steady and not b.steady and b.rows == a.rows):
+            a, b = b, a
+        if a.steady != b.steady and a.steady:
+            a, b = replace(a, **_moving(b)), b
+        _check_broadcast(a, b)
+        if b.rows == a.rows:
+            return a, self.ordered(b, a.features_major)
+        if b.rows != 1:
+            raise ModelError(f"cannot combine {a.described} with {b.described}")
+        return a, self._widened(b, a) if widen_first else b
+
+    def _widened(self, track: Track, like: Track) -> Track:
+        """One row repeated for all rows of another track."""
+        ones = np.ones((like.rows, 1, 1), np.float32)
+        return self.emit(Conv1d(self.name("rows"), track.signal, ones), like, quiet=track.quiet)
+
+
+def _moving(track: Track) -> dict[str, Any]:
+    """What a steady track takes on where it meets one that moves."""
+    return {"delay": track.delay, "rate": track.rate, "steady": track.steady}
+
+
+def _check_broadcast(a: Track, b: Track) -> None:
+    """Raise `ModelError` unless axes that both have agree, aligned at the last one as in NumPy."""
+    ends = [list(zip(t.roles, t.shape, strict=True))[::-1] for t in (a, b)]
+    for (role_a, size_a), (role_b, size_b) in zip(*ends, strict=False):
+        if 1 not in (size_a, size_b) and (role_a, size_a) != (role_b, size_b):
+            raise ModelError(f"cannot combine {a.described} with {b.described}")

@@ -1,0 +1,121 @@
+"""Layers that change the rate of a signal: pooling, upsampling, interleaving.
+
+All are causal. A signal at rate r has frame n once the graph has read more than ``n / r`` frames of input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import ModelError
+from .base import EARLIEST, Signal, Signals, Unary, check_flat, check_frames, check_size, checked_rate
+
+
+@dataclass(frozen=True)
+class _Pool(Unary):
+    kernel: int
+    stride: int = 1
+
+    @property
+    def lookback_frames(self) -> int:
+        return self.kernel - 1
+
+    def infer(self, signals: Signals) -> tuple[Signal, ...]:
+        source = signals[self.input]
+        check_size(self.output, "kernel", self.kernel)
+        check_size(self.output, "stride", self.stride)
+        rate = checked_rate(self.output, source.rate / self.stride)
+        return (Signal(self.output, source.channels, source.features, rate),)
+
+
+@dataclass(frozen=True)
+class MaxPool1d(_Pool):
+    """The largest of `kernel` frames `dilation` apart, the newest being frame ``n * stride``.
+
+    Frames before `start_frames` do not count, as PyTorch's padding does not; where none is left, 0. By
+    default all do, also the zeros before the first.
+    """
+
+    dilation: int = 1
+    start_frames: int = EARLIEST
+
+    @property
+    def lookback_frames(self) -> int:
+        return (self.kernel - 1) * self.dilation
+
+    def infer(self, signals: Signals) -> tuple[Signal, ...]:
+        check_size(self.output, "dilation", self.dilation)
+        check_frames(self.output, "start_frames", self.start_frames, EARLIEST)
+        found = super().infer(signals)
+        check_size(self.output, "reach of the kernel in frames", self.lookback_frames + 1)
+        return found
+
+
+@dataclass(frozen=True)
+class AvgPool1d(_Pool):
+    """The mean of `kernel` frames, the newest being frame ``n * stride``; frames before the first are 0."""
+
+
+@dataclass(frozen=True)
+class Upsample(Unary):
+    """`factor` frames out of one.
+
+    Attributes
+    ----------
+    factor : int
+    mode : str
+        ``nearest`` holds: ``y[n] = x[n // factor]``. ``linear`` draws straight lines between frames of x,
+        each in the middle of its `factor` frames (PyTorch's ``align_corners=False``, ONNX's ``half_pixel``),
+        late by ``factor // 2`` frames of y, so that it needs no future.
+    start_frames : int
+        Linear only, in frames of x: earlier ones are replaced by this one, and y is 0 until it has come.
+    """
+
+    factor: int
+    mode: Literal["nearest", "linear"] = "nearest"
+    start_frames: int = EARLIEST
+
+    @property
+    def lookback_frames(self) -> int:
+        return 1 if self.mode == "nearest" else 2
+
+    def infer(self, signals: Signals) -> tuple[Signal, ...]:
+        source = signals[self.input]
+        check_size(self.output, "factor", self.factor)
+        check_frames(self.output, "start_frames", self.start_frames, EARLIEST)
+        if self.mode not in ("nearest", "linear"):
+            raise ModelError(f"{self.output}: mode is {self.mode!r}, expected nearest or linear")
+        if self.mode == "nearest" and self.start_frames != EARLIEST:
+            raise ModelError(
+                f"{self.output}: start_frames is {self.start_frames}, which nearest does not have"
+            )
+        rate = checked_rate(self.output, source.rate * self.factor)
+        return (Signal(self.output, source.channels, source.features, rate),)
+
+
+@dataclass(frozen=True)
+class Interleave(Unary):
+    """`factor` rows become one row of `factor` times the rate.
+
+    ``y[c][n] = x[c * factor + n % factor][n // factor]``. The last step of a sub-pixel convolution (Shi et
+    al. 2016), and how a transposed one is computed here.
+    """
+
+    factor: int
+
+    @property
+    def lookback_frames(self) -> int:
+        return 1
+
+    def infer(self, signals: Signals) -> tuple[Signal, ...]:
+        source = signals[self.input]
+        check_flat(self.output, source)
+        check_size(self.output, "factor", self.factor)
+        if source.channels % self.factor:
+            raise ModelError(
+                f"{self.output}: factor {self.factor} does not divide the {source.channels} channels of "
+                f"{source.name}"
+            )
+        rate = checked_rate(self.output, source.rate * self.factor)
+        return (Signal(self.output, source.channels // self.factor, 1, rate),)

@@ -1,0 +1,167 @@
+"""Layers that the engine has no op for, written as layers it has: more nodes that mean the same.
+
+A transposed convolution is one convolution for each of its phases, interleaved; one over features is one
+convolution in time for each feature; the mean over a window is a depthwise convolution. All then run on the
+same kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .graph import Graph
+from .layers import (
+    Affine,
+    Array,
+    AvgPool1d,
+    BatchNorm,
+    Concat,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    Interleave,
+    Node,
+    Reshape,
+    Signal,
+    Signals,
+    Slice,
+)
+
+
+def lower_batch_norm(graph: Graph) -> Graph:
+    """Write batch normalisation as the affine map it is at run time."""
+    return _replaced(graph, {BatchNorm: _batch_norm})
+
+
+def lower(graph: Graph) -> Graph:
+    """Write pooling by the mean, transposed convolutions and those over features as convolutions in time."""
+    table: _Table = {AvgPool1d: _avg_pool1d, ConvTranspose1d: _conv_transpose1d, Conv2d: _conv2d}
+    return _replaced(graph, table)
+
+
+_Table = Mapping[type[Node], Callable[[Any, Signals], list[Node]]]
+
+
+def _replaced(graph: Graph, table: _Table) -> Graph:
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        lowered = table.get(type(node))
+        nodes.extend([node] if lowered is None else lowered(node, graph.signals))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _batch_norm(node: BatchNorm, signals: Signals) -> list[Node]:
+    scale = 1.0 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
+    if node.gamma is not None:
+        scale = scale * node.gamma
+    shift = -node.mean * scale
+    if node.beta is not None:
+        shift = shift + node.beta
+    return [Affine(node.output, node.input, scale.astype(np.float32), shift.astype(np.float32))]
+
+
+def _avg_pool1d(node: AvgPool1d, signals: Signals) -> list[Node]:
+    """The mean over a window: one depthwise convolution, the same for each row."""
+    source = signals[node.input]
+    weight = np.full((source.rows, 1, node.kernel), 1.0 / node.kernel, np.float32)
+    rows, pooled = f"{node.output} rows", f"{node.output} mean"
+    return [
+        Reshape(rows, node.input, source.rows),
+        Conv1d(pooled, rows, weight, groups=source.rows, stride=node.stride),
+        Reshape(node.output, pooled, source.channels, source.features),
+    ]
+
+
+def _conv_transpose1d(node: ConvTranspose1d, signals: Signals) -> list[Node]:
+    """One convolution at the input's rate, whose channels are the phases of the output, then interleaved.
+
+    Frame ``m * stride + phase`` of the output hears tap k through frame ``m - j`` of the input where
+    ``k * dilation = j * stride + phase``.
+    """
+    in_channels, per_group, kernel = node.weight.shape
+    out_channels = per_group * node.groups
+    taps = (node.kernel - 1) * node.dilation // node.stride + 1
+    weight = np.zeros((out_channels, node.stride, in_channels // node.groups, taps), np.float32)
+    # [group][in of group][out of group][tap] to [out][in of group][tap]
+    by_group = node.weight.reshape(node.groups, in_channels // node.groups, per_group, kernel)
+    by_output = by_group.transpose(0, 2, 1, 3).reshape(out_channels, in_channels // node.groups, kernel)
+    for k in range(kernel):
+        j, phase = divmod(k * node.dilation, node.stride)
+        weight[:, phase, :, taps - 1 - j] = by_output[:, :, k]
+    bias = None if node.bias is None else np.repeat(node.bias, node.stride)
+    phases = f"{node.output} phases"
+    flat = weight.reshape(out_channels * node.stride, in_channels // node.groups, taps)
+    return [
+        Conv1d(phases, node.input, flat, bias, groups=node.groups),
+        Interleave(node.output, phases, node.stride),
+    ]
+
+
+def _conv2d(node: Conv2d, signals: Signals) -> list[Node]:
+    """One convolution in time for each feature of the output, over the features its kernel meets.
+
+    Rows lie feature by feature, so that these are a run of rows. Features that see the same weights share one
+    array.
+    """
+    source, made = signals[node.input], node.infer(signals)[0]
+    weight = _ungrouped(node, source.channels)
+    rows = f"{node.output} rows"
+    nodes: list[Node] = [Reshape(rows, node.input, source.rows)]
+    shared: dict[tuple[int, int], Array] = {}
+    parts: list[str] = []
+    for feature in range(made.features):
+        window, part = f"{node.output} window {feature}", f"{node.output} feature {feature}"
+        first, offset, count = _window(node, source, feature)
+        if (offset, count) not in shared:
+            shared[offset, count] = _window_weight(node, weight, offset, count)
+        nodes.append(Slice(window, rows, first * source.channels, count * source.channels))
+        nodes.append(
+            Conv1d(
+                part,
+                window,
+                shared[offset, count],
+                node.bias,
+                dilation=node.dilation,
+                stride=node.stride,
+            )
+        )
+        parts.append(part)
+    joined = f"{node.output} features"
+    return [*nodes, Concat(joined, tuple(parts)), Reshape(node.output, joined, made.channels, made.features)]
+
+
+def _window(node: Conv2d, source: Signal, feature: int) -> tuple[int, int, int]:
+    """First feature of the input that the kernel meets, how far into the kernel that is, and how many."""
+    begin = feature * node.feature_stride - node.feature_padding[0]
+    end = begin + (node.weight.shape[3] - 1) * node.feature_dilation + 1
+    first = min(max(begin, 0), source.features - 1)
+    last = max(min(end, source.features), first + 1)
+    return first, first - begin, last - first
+
+
+def _window_weight(node: Conv2d, weight: Array, offset: int, count: int) -> Array:
+    """Weights for `count` features of the input from `offset` into the kernel on: [out][feature, in][tap]."""
+    out_channels, in_channels, taps, kernel = weight.shape
+    found = np.zeros((out_channels, count, in_channels, taps), np.float32)
+    for k in range(kernel):
+        at = k * node.feature_dilation - offset
+        if 0 <= at < count:
+            found[:, at] = weight[:, :, :, k]
+    return found.reshape(out_channels, count * in_channels, taps)
+
+
+def _ungrouped(node: Conv2d, in_channels: int) -> Array:
+    """The weights with zeros where groups do not connect: rows of a group do not lie in one run here."""
+    if node.groups == 1:
+        return node.weight
+    out_channels, per_group, *kernel = node.weight.shape
+    weight = np.zeros((out_channels, in_channels, *kernel), np.float32)
+    out_per_group = out_channels // node.groups
+    for group in range(node.groups):
+        outs = slice(group * out_per_group, (group + 1) * out_per_group)
+        weight[outs, group * per_group : (group + 1) * per_group] = node.weight[outs]
+    return weight

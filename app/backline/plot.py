@@ -1,0 +1,151 @@
+"""A picture of what a model does; sole importer of matplotlib, which is optional."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine import Model
+from .errors import AudioFileError, MissingDependency
+from .measure import frequency_response, harmonics, rate_of, transfer
+from .pending import PendingFile, reason
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Peaks of what goes in, in dBFS.
+RESPONSE_LEVELS = (-60.0, -40.0, -20.0, -6.0)
+TRANSFER_LEVELS = (0.0, -12.0)
+HARMONIC_LEVELS = np.arange(-60.0, 0.1, 2.0)
+
+_FORMATS = ("png", "svg", "pdf")
+_SILENT_DB = -120.0
+_RANGE_DB = 60.0
+_TICKS_HZ = {20: "20", 50: "50", 100: "100", 200: "200", 500: "500", 1000: "1k", 2000: "2k", 5000: "5k"}
+_TICKS_HZ |= {10000: "10k", 20000: "20k"}
+
+
+def plot(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
+    """Draw frequency response, transfer curve and harmonics into a file.
+
+    Parameters
+    ----------
+    model : Model
+        One channel in, one out, at one rate; with its knobs at their defaults.
+    path : str or path
+        A name that ends in ``.png``, ``.svg`` or ``.pdf``.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    MissingDependency
+        matplotlib is not installed.
+    ModelError
+        The model has other channels or another rate, or puts out something that is no number.
+    AudioFileError, FileExists
+        The file cannot be written, is of another kind, or exists.
+    """
+    target = Path(path)
+    kind = target.suffix.lower().removeprefix(".")
+    if kind not in _FORMATS:
+        raise AudioFileError(f"{target}: cannot be drawn: expected a name ending in .png, .svg or .pdf")
+    rate_of(model)
+    figure = _figure()
+    pending = PendingFile(target, overwrite=overwrite)
+    try:
+        _draw(figure, model)
+        try:
+            figure.savefig(pending.temporary, format=kind, dpi=150)
+        except OSError as error:
+            raise AudioFileError(f"{target}: cannot be written: {reason(error)}") from error
+        pending.commit()
+    finally:
+        pending.discard()
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependency(
+            'a plot needs matplotlib, which is not installed: pip install "backline[plot]"'
+        ) from error
+    figure = Figure(figsize=(11, 8.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw(figure: Any, model: Model) -> None:
+    said = "" if model.sample_rate_hz else " (assumed: the file does not say)"
+    knobs = "".join(f", {knob.name} {knob.default:g}" for knob in model.knobs.values())
+    title = f"{model.name}{knobs}, at {rate_of(model):g} Hz{said}"
+    # What stands between two dollar signs would be set as mathematics.
+    figure.suptitle(title.replace("$", r"\$"), fontsize=14)
+    grid = figure.add_gridspec(2, 2)
+    _draw_response(figure.add_subplot(grid[0, :]), model)
+    _draw_transfer(figure.add_subplot(grid[1, 0]), model)
+    _draw_harmonics(figure.add_subplot(grid[1, 1]), model)
+
+
+def _draw_response(axes: Axes, model: Model) -> None:
+    top = -np.inf
+    for level, colour in zip(RESPONSE_LEVELS, _shades(len(RESPONSE_LEVELS)), strict=True):
+        found = frequency_response(model, level)
+        axes.semilogx(found.hz, found.db, color=colour, label=f"{level:g} dBFS")
+        top = max(top, float(found.db.max()))
+    if np.isfinite(top):
+        axes.set_ylim(max(axes.get_ylim()[0], top - _RANGE_DB), top + 3.0)
+    axes.set_xlim(20.0, 20000.0)
+    axes.set_xticks(list(_TICKS_HZ), list(_TICKS_HZ.values()))
+    axes.set_xticks([], minor=True)
+    _label(axes, "Frequency response, by peak of the sweep that goes in", "Hz", "gain in dB")
+    axes.legend(loc="best", ncols=2)
+
+
+def _draw_transfer(axes: Axes, model: Model) -> None:
+    shades = _shades(len(TRANSFER_LEVELS))[::-1]
+    for level, colour in zip(TRANSFER_LEVELS, shades, strict=True):
+        found = transfer(model, level)
+        x, y = (np.append(each, each[0]) for each in (found.x, found.y))
+        shifted = f", input {found.shift_ms:+.2f} ms" if abs(found.shift_ms) >= 0.005 else ""
+        axes.plot(x, y, color=colour, label=f"{level:g} dBFS{shifted}")
+        title = f"Transfer curve, one cycle of a {found.hz:.0f} Hz sine"
+    axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+    axes.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
+    _label(axes, title, "in (1 is full scale)", "out")
+    axes.legend(loc="best", fontsize=8)
+
+
+def _draw_harmonics(axes: Axes, model: Model) -> None:
+    found = harmonics(model, HARMONIC_LEVELS)
+    shades = _shades(len(found.dbfs) - 1)
+    for number, row in enumerate(found.dbfs, 1):
+        heard = np.where(np.isfinite(row), row, np.nan)
+        if not np.any(heard > _SILENT_DB):
+            continue
+        style = "-" if number % 2 else "--"
+        colour, width = ("black", 2.0) if number == 1 else (shades[number - 2], 1.2)
+        axes.plot(found.levels_dbfs, heard, style, color=colour, linewidth=width, label=str(number))
+    axes.set_ylim(_SILENT_DB, max(0.0, float(np.max(found.dbfs[0]))) + 6.0)
+    axes.set_xlim(found.levels_dbfs[0], found.levels_dbfs[-1])
+    _label(axes, f"Harmonics of a {found.hz:.0f} Hz tone", "tone in, peak in dBFS", "out, peak in dBFS")
+    if axes.lines:
+        axes.legend(loc="upper left", ncols=3, fontsize=8, title="harmonic", title_fontsize=8)
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(True, color="0.9")
+
+
+def _shades(count: int) -> list[Any]:
+    """Colours from dark to light."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](place) for place in np.linspace(0.0, 0.85, count)]

@@ -1,0 +1,410 @@
+"""Ops that move frames in time, GRU and the later activations, on every instruction set.
+
+Held against SciPy in float64 and against PyTorch; and cut into random blocks, which must change no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from graphs import SEEDS, array, examples
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+from backline import engine, native
+from backline.activations import Activation
+from backline.compile import Tape, compile_graph
+from backline.engine import Engine, Program
+from backline.errors import ModelError
+from backline.graph import Graph
+from backline.layers import (
+    Activate,
+    Add,
+    Concat,
+    Conv1d,
+    Delay,
+    Gru,
+    Interleave,
+    Lstm,
+    MaxPool1d,
+    Node,
+    Upsample,
+)
+
+ISAS = native.available_isas()
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    return request.param
+
+
+def run(isa: str, nodes: Node | tuple[Node, ...], x: np.ndarray, sizes=(), **options) -> np.ndarray:
+    """Output [rows][frames] of the last node for `x` [rows][frames], in blocks of `sizes`, then the rest."""
+    nodes = nodes if isinstance(nodes, tuple) else (nodes,)
+    graph = Graph(nodes, "x", len(x), nodes[-1].output, **options)
+    edges = np.cumsum([0, *sizes])
+    edges = [*edges[edges < x.shape[1]], x.shape[1]]
+    with Engine(Program(graph, isa), 1) as made:
+        parts = [made.process(np.ascontiguousarray(x[:, a:b])) for a, b in pairwise(edges)]
+    return np.concatenate(parts, axis=1)
+
+
+# Activations
+
+
+def wide(most: float = 12.0) -> np.ndarray:
+    """Numbers close together up to `most`, and of all sizes from 1e-12 to 1e12, of either sign."""
+    rng = np.random.default_rng(0)
+    sizes = rng.choice([-1, 1], 50000) * 10 ** rng.uniform(-12, 12, 50000)
+    return np.concatenate([np.linspace(-most, most, 200001), sizes]).astype(np.float32)
+
+
+def activate(isa: str, kind: str, parameters: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    return run(isa, Activate("y", "x", Activation(kind, parameters)), x[None])[0]
+
+
+def single(value: float) -> float:
+    """What is left of a parameter in float32."""
+    return float(np.float32(value))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * 0.5 * special.erfc(-x / np.sqrt(2))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+
+
+def softplus(beta: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: np.logaddexp(0, single(beta) * x) / single(beta)
+
+
+def hardsigmoid(x: np.ndarray) -> np.ndarray:
+    return np.clip(single(1 / 6) * x + 0.5, 0, 1)
+
+
+def snake(alpha: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda x: x + np.sin(single(alpha) * x) ** 2 / single(alpha)
+
+
+CURVES = [
+    ("gelu", (), gelu),
+    ("gelu_tanh", (), gelu_tanh),
+    ("softplus", (1.0,), softplus(1.0)),
+    ("softplus", (0.3,), softplus(0.3)),
+    ("softplus", (20.0,), softplus(20.0)),
+    ("hardsigmoid", (1 / 6, 0.5), hardsigmoid),
+    ("snake", (1.0,), snake(1.0)),
+    ("snake", (2.3,), snake(2.3)),
+    ("snake", (-0.4,), snake(-0.4)),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters", "curve"), CURVES)
+def test_activations_are_accurate_everywhere(isa, kind, parameters, curve):
+    x = wide()
+    error = np.abs(activate(isa, kind, parameters, x) - curve(x.astype(np.float64)))
+    size = np.maximum(1, np.abs(x))
+    if kind in ("softplus", "snake"):
+        size += 1 / abs(parameters[0])  # what is added to x
+    assert np.max(error / size) < 2e-7
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "curve", "allowed"),
+    [
+        ("gelu", (), gelu, 1e-5),
+        ("gelu_tanh", (), gelu_tanh, 1e-5),
+        ("softplus", (1.0,), softplus(1.0), 4 * 2.0**-23),
+    ],
+)
+def test_small_results_are_right_in_their_own_size(isa, kind, parameters, curve, allowed):
+    x = wide(5.0)
+    x = x[(np.abs(x) <= 5) & (x != 0)]
+    expected = curve(x.astype(np.float64))
+    assert np.max(np.abs(activate(isa, kind, parameters, x) / expected - 1)) < allowed
+
+
+@pytest.mark.parametrize(("kind", "parameters", "curve"), CURVES)
+def test_activations_at_the_edges(isa, kind, parameters, curve):
+    most = np.finfo(np.float32).max
+    found = activate(isa, kind, parameters, np.array([np.inf, -np.inf, most, -most, np.nan, 0], np.float32))
+    top, bottom = (1.0, 0.0) if kind == "hardsigmoid" else (np.inf, -np.inf if kind == "snake" else 0.0)
+    assert found[:2].tolist() == [top, bottom]
+    assert found[2] == min(top, most)
+    assert found[3] == max(bottom, -most)
+    assert np.isnan(found[4])
+    assert found[5] == pytest.approx(float(curve(np.zeros(1))[0]), rel=3e-7, abs=0)
+
+
+@pytest.mark.parametrize("kind", ["snake", "prelu"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_parameters_per_channel(isa, kind, fused):
+    """By itself and as the activation of a convolution, which takes another way through the engine."""
+    parameters = (0.5, -1.5, 3.0)
+    activation = Activation(kind, parameters)
+    one = np.eye(3, dtype=np.float32)[:, :, None]
+    nodes: tuple[Node, ...] = (Activate("y", "x", activation),)
+    if fused:
+        nodes = (Conv1d("c", "x", one), Activate("y", "c", activation))
+    x = array(5, 3, 77, scale=3)
+    wanted = [activate(isa, kind, (p,), row) for p, row in zip(parameters, x, strict=True)]
+    assert np.array_equal(run(isa, nodes, x), np.array(wanted))
+
+
+# Recurrent ops
+
+
+def gru_node(seed: int, inputs: int, hidden: int, state: bool, start_frames: int = 0) -> Gru:
+    return Gru(
+        "y",
+        "x",
+        array(seed, 3 * hidden, inputs),
+        array(seed + 1, 3 * hidden, hidden, scale=1 / np.sqrt(hidden)),
+        array(seed + 2, 3 * hidden),
+        array(seed + 3, 3 * hidden),
+        array(seed + 4, hidden) if state else None,
+        start_frames,
+    )
+
+
+@pytest.mark.parametrize("name", ISAS)
+@given(
+    seed=SEEDS,
+    inputs=st.integers(1, 9),
+    hidden=st.integers(1, 40),
+    state=st.booleans(),
+    frames=st.integers(1, 300),
+)
+@examples(25)
+def test_gru_agrees_with_pytorch(name, seed, inputs, hidden, state, frames):
+    torch = pytest.importorskip("torch")
+    node = gru_node(seed, inputs, hidden, state)
+    module = torch.nn.GRU(inputs, hidden, dtype=torch.float64)
+    with torch.no_grad():
+        for part, values in zip(("ih", "hh"), ("weight_ih", "weight_hh"), strict=True):
+            getattr(module, f"weight_{part}_l0").copy_(torch.from_numpy(getattr(node, values)))
+            getattr(module, f"bias_{part}_l0").copy_(torch.from_numpy(getattr(node, f"bias_{part}")))
+        x = array(seed + 9, inputs, frames)
+        first = np.zeros(hidden) if node.h0 is None else node.h0.astype(np.float64)
+        expected = module(torch.from_numpy(x.T.astype(np.float64)), torch.from_numpy(first[None]))[0]
+    np.testing.assert_allclose(run(name, node, x), expected.numpy().T, rtol=0, atol=2e-6)
+
+
+def lstm_node(seed: int, inputs: int, hidden: int, state: bool, start_frames: int = 0) -> Lstm:
+    states = [array(seed + k, hidden) for k in (3, 4)] if state else [None, None]
+    weights = (array(seed, 4 * hidden, inputs), array(seed + 1, 4 * hidden, hidden))
+    return Lstm("y", "x", *weights, array(seed + 2, 4 * hidden), *states, start_frames)
+
+
+@pytest.mark.parametrize("make", [gru_node, lstm_node])
+@pytest.mark.parametrize("state", [False, True])
+def test_a_late_start_is_an_early_start_later(isa, make, state):
+    """And before it the output is the first state, whatever the input was."""
+    x = array(3, 2, 400)
+    late = run(isa, make(1, 2, 5, state, 150), x, (7, 130, 13, 1, 100))
+    node = make(1, 2, 5, state)
+    first = np.zeros(5, np.float32) if node.h0 is None else node.h0
+    assert np.array_equal(late[:, :150], np.repeat(first[:, None], 150, axis=1))
+    assert np.array_equal(late[:, 150:], run(isa, node, x[:, 150:]))
+
+
+@pytest.mark.parametrize("make", [gru_node, lstm_node])
+@pytest.mark.parametrize("start", [20, 0, -30, -100, -1000])
+def test_frames_of_the_prewarm_are_before_frame_0(isa, make, start):
+    x = array(3, 2, 60)
+    late = run(isa, make(1, 2, 5, True, start), x, prewarm_frames=100)
+    held = max(start, 0)
+    assert np.array_equal(late[:, :held], np.repeat(make(1, 2, 5, True).h0[:, None], held, axis=1))
+    silent = min(max(-start, 0), 100)
+    heard = np.concatenate([np.zeros((2, silent), np.float32), x[:, held:]], axis=1)
+    assert np.array_equal(late[:, held:], run(isa, make(1, 2, 5, True), heard)[:, silent:])
+
+
+# Frames that move in time
+
+
+@pytest.mark.parametrize("name", ISAS)
+@given(
+    seed=SEEDS,
+    kernel=st.integers(1, 9),
+    dilation=st.sampled_from([1, 2, 7, 64]),
+    stride=st.integers(1, 5),
+    start=st.sampled_from([None, 0, 3, 200]),
+    frames=st.integers(1, 400),
+)
+@examples(30)
+def test_max_pool_agrees_with_pytorch(name, seed, kernel, dilation, stride, start, frames):
+    """No start: zeros before the first frame count, as many as the kernel reaches."""
+    torch = pytest.importorskip("torch")
+    x = array(seed, 3, frames)
+    reach = (kernel - 1) * dilation
+    padded = torch.nn.functional.pad(torch.from_numpy(x), (reach, 0), value=-np.inf)
+    if start is None:
+        padded[:, :reach] = 0
+    else:
+        padded[:, : reach + start] = -np.inf
+    expected = torch.nn.functional.max_pool1d(padded[None], kernel, stride, dilation=dilation)[0].numpy()
+    expected = np.where(np.isneginf(expected), 0, expected)
+    node = MaxPool1d("y", "x", kernel, stride, dilation, -reach if start is None else start)
+    assert np.array_equal(run(name, node, x), expected)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@given(seed=SEEDS, factor=st.integers(1, 8), frames=st.integers(1, 300))
+@examples(25)
+def test_upsampling_agrees_with_pytorch(name, seed, factor, frames):
+    torch = pytest.importorskip("torch")
+    x = array(seed, 2, frames)
+    batch = torch.from_numpy(x.astype(np.float64))[None]
+    resize = torch.nn.functional.interpolate
+    held = resize(batch, scale_factor=factor, mode="nearest")[0].numpy()
+    lines = resize(batch, scale_factor=factor, mode="linear", align_corners=False)[0].numpy()
+    late = factor // 2
+    assert np.array_equal(run(name, Upsample("y", "x", factor), x), held)
+    found = run(name, Upsample("y", "x", factor, "linear", 0), x)
+    assert found.shape == lines.shape
+    np.testing.assert_allclose(found[:, late:], lines[:, : lines.shape[1] - late], rtol=0, atol=5e-7)
+    assert np.array_equal(found[:, :late], np.repeat(x[:, :1], late, axis=1))
+
+
+def test_interpolation_may_start_later(isa):
+    """Frames before the start are as if they had been that one, and are not heard."""
+    x = array(2, 2, 90)
+    held = x.copy()
+    held[:, :17] = x[:, 17:18]
+    expected = run(isa, Upsample("y", "x", 3, "linear", 0), held)
+    expected[:, : 17 * 3] = 0
+    assert np.array_equal(run(isa, Upsample("y", "x", 3, "linear", 17), x, (5, 12, 1, 40)), expected)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_interleaving_is_a_pixel_shuffle(isa, factor):
+    x = array(1, 4 * factor, 333)
+    expected = x.reshape(4, factor, 333).transpose(0, 2, 1).reshape(4, -1)
+    assert np.array_equal(run(isa, Interleave("y", "x", factor), x, (1, 2, 200)), expected)
+
+
+@pytest.mark.parametrize(("delay", "start"), [(0, 0), (0, 130), (1, 0), (300, 0), (300, 301), (5, 1)])
+def test_delays(isa, delay, start):
+    x = array(1, 3, 500)
+    expected = np.concatenate([np.zeros((3, delay), np.float32), x], axis=1)[:, :500]
+    expected[:, :start] = 0
+    assert np.array_equal(run(isa, Delay("y", "x", delay, start), x), expected)
+
+
+@st.composite
+def moving_graphs(draw) -> Graph:
+    """Down by one ratio, back up by another, with everything that looks back on the way."""
+    seed, down, up = draw(SEEDS), draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    kernel, dilation = draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 150]))
+    start = draw(st.integers(-3, 40))
+    late = abs(start)
+    gru = gru_node(seed, 2, 3, draw(st.booleans()), late)
+    lstm = lstm_node(seed, 3, 2, draw(st.booleans()), late)
+    nodes = (
+        gru,
+        Delay("late", "y", draw(st.sampled_from([0, 1, 200])), late),
+        Concat("both", ("late", "x")),
+        MaxPool1d("low", "both", kernel, down, dilation, start),
+        Upsample("held", "low", up),
+        Upsample("lines", "low", up, "linear", start),
+        Add("sum", "held", "lines"),
+        Conv1d("wide", "sum", array(seed, 6, 5, 2), dilation=draw(st.integers(1, 9))),
+        Activate("bent", "wide", Activation("snake", (0.5, 1.0, 2.0, -1.0, 3.0, 0.1))),
+        Interleave("high", "bent", 2),
+        Lstm("end", "high", lstm.weight_ih, lstm.weight_hh, lstm.bias, lstm.h0, lstm.c0, late),
+    )
+    return Graph(nodes, "x", 2, "end", prewarm_frames=draw(st.sampled_from([0, 77])))
+
+
+@pytest.mark.parametrize("name", ISAS)
+@given(graph=moving_graphs(), sizes=st.lists(st.integers(1, 200), max_size=30), seed=SEEDS)
+@examples(25)
+def test_blocks_change_no_bit(name, graph, sizes, seed):
+    x = array(seed, 2, 900)
+    options = {"prewarm_frames": graph.prewarm_frames}
+    assert np.array_equal(run(name, graph.nodes, x, sizes, **options), run(name, graph.nodes, x, **options))
+
+
+# What C refuses, whoever compiled it
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, node: Node, spoil: Callable[[Tape], None], rows: int = 2) -> str:
+    """What the engine says about the tape of one layer once `spoil` has been at it."""
+
+    def spoilt(graph: Graph) -> Tape:
+        tape = compile_graph(graph)
+        spoil(tape)
+        return tape
+
+    monkeypatch.setattr(engine, "compile_graph", spoilt)
+    with pytest.raises(ModelError) as caught:
+        Program(Graph((node,), "x", rows, "y"))
+    return str(caught.value)
+
+
+def setting(**fields) -> Callable[[Tape], None]:
+    def spoil(tape: Tape) -> None:
+        for name, value in fields.items():
+            setattr(tape.ops[0], name, value)
+
+    return spoil
+
+
+def forget(tape: Tape) -> None:
+    tape.buffers[0].lookback_frames -= 1
+
+
+REFUSED = [
+    (Upsample("y", "x", 2), setting(start_frames=-1), "start of an op that has none"),
+    (Upsample("y", "x", 2), setting(delay_frames=1), "delay of an op that has none"),
+    (Delay("y", "x", 2), setting(factor=1), "factor of an op that has none"),
+    (Delay("y", "x", 2), setting(kernel=1), "kernel of an op that has none"),
+    (Delay("y", "x", 2), setting(start_frames=2**30), "start"),
+    (Delay("y", "x", 2), setting(delay_frames=3), "looked back"),
+    (Delay("y", "x", 2), setting(delay_frames=-1), "delay"),
+    (MaxPool1d("y", "x", 3, 2), setting(kernel=0), "kernel of a pool"),
+    (MaxPool1d("y", "x", 3, 2), setting(stride=3), "rate of an output"),
+    (MaxPool1d("y", "x", 3, 2), setting(start_frames=-(2**30)), "start"),
+    (MaxPool1d("y", "x", 3, 2), forget, "looked back"),
+    (Upsample("y", "x", 2), setting(factor=0), "factor"),
+    (Upsample("y", "x", 2), setting(factor=3), "rate of an output"),
+    (Upsample("y", "x", 2, "linear"), forget, "looked back"),
+    (Interleave("y", "x", 2), setting(factor=1), "rows of the input"),
+    (gru_node(1, 2, 3, True), setting(start_frames=2**30), "start"),
+]
+
+
+@pytest.mark.parametrize(("node", "spoil", "said"), REFUSED)
+def test_a_tape_that_lies_is_refused(monkeypatch, node, spoil, said):
+    assert said in refusal(monkeypatch, node, spoil)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("softplus", 0.0), ("softplus", -1.0), ("snake", 0.0)])
+def test_parameters_that_would_be_divided_by(monkeypatch, kind, value):
+    def spoil(tape: Tape) -> None:
+        tape.ops[0].arrays[3] = np.array([value], np.float32)
+
+    said = refusal(monkeypatch, Activate("y", "x", Activation(kind, (1.0,))), spoil)
+    assert f"of a {kind} that is" in said
+
+
+@pytest.mark.parametrize("rate", [Fraction(257), Fraction(513, 2)])
+def test_rates_are_bounded(monkeypatch, rate):
+    def spoil(tape: Tape) -> None:
+        tape.rates[1] = rate
+
+    assert "frames of a rate" in refusal(monkeypatch, Upsample("y", "x", 2), spoil)
+
+
+def test_the_highest_rate_runs(isa):
+    x = array(1, 1, 700)
+    assert np.array_equal(run(isa, Upsample("y", "x", 256), x, (1, 300)), np.repeat(x, 256, axis=1))
