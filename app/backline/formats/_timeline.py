@@ -55,16 +55,20 @@ class Timeline:
         self.layer = "layer"
         self.nodes: list[Node] = []
         self.knobs: list[Knob] = []
+        #: Lengths in time of all tensors so far.
+        self.lengths: set[int] = set()
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._leads: list[Fraction] = [Fraction(0)]
         self._input: tuple[str, int] | None = None
 
     def name(self, what: str = "") -> str:
         """A name for a signal of the current layer, not used before."""
         base = f"{self.layer} {what}" if what else self.layer
-        found, number = base, 2
+        found, number = base, self._numbers.get(base, 2)
         while found in self._taken:
             found, number = f"{base} {number}", number + 1
+        self._numbers[base] = number
         self._taken.add(found)
         return found
 
@@ -72,6 +76,7 @@ class Timeline:
         """Append a node and return the track of its output: `like` with `changes`; quiet if they say so."""
         self.nodes.append(node)
         made = replace(like, signal=node.output, **{"quiet": False, **changes})
+        self.lengths.add(made.size("time"))
         if not made.quiet:
             self._leads.append(-made.delay / made.rate)
         return made
@@ -80,6 +85,7 @@ class Timeline:
         """The audio input: a track without delay and with silence before it."""
         self._taken.add(name)
         track = Track(name, tuple(roles), tuple(shape), quiet=True)
+        self.lengths.add(track.size("time"))
         self._input = (name, track.rows)
         return track
 

@@ -1,0 +1,238 @@
+"""What exported networks compute number by number: sums, products, powers, activations, matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..activations import Activation
+from ..errors import ModelError
+from ..layers import MAX_ELEMENTS, Affine, Array
+from . import _timeline_layers as layers
+from ._network_shapes import Shapes
+from ._tracks import Track
+from ._values import Curve, Float64, Value, broadcast_shape, by_rows
+
+_MOST_FACTORS = 16
+
+
+class Arithmetic(Shapes):
+    """Ops on numbers. Two constants give a constant; where shapes differ NumPy's rules hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Signals made of another track by a scale and a shift for each of its rows.
+        self._affine: dict[str, tuple[Track, Float64, Float64]] = {}
+
+    def add(self, a: Value, b: Value) -> Value:
+        """``a + b``."""
+        return self._combined(a, b, np.add, self._add_constant, self.line.summed)
+
+    def subtract(self, a: Value, b: Value) -> Value:
+        """``a - b``."""
+        return self.add(a, self.multiply(b, np.array(-1.0)))
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        """``a * b``, number by number."""
+        return self._combined(a, b, np.multiply, self._multiply_constant, self.line.multiplied)
+
+    def divide(self, a: Value, b: Value) -> Value:
+        """``a / b``, b being a constant."""
+        if not isinstance(b, np.ndarray):
+            raise ModelError("divides by a tensor that moves with time")
+        divisor = np.asarray(b, np.float64)
+        if np.any(divisor == 0):
+            raise ModelError("divides by 0")
+        return self.multiply(a, 1.0 / divisor)
+
+    def power(self, a: Value, exponent: float) -> Value:
+        """``a ** exponent``, the exponent being a small whole number."""
+        if isinstance(a, np.ndarray):
+            return np.power(np.asarray(a, np.float64), exponent)
+        if exponent != int(exponent) or not 1 <= exponent <= _MOST_FACTORS:
+            raise ModelError(f"expected a power of 1 to {_MOST_FACTORS}, found {exponent:g}")
+        result: Value = a
+        for _ in range(int(exponent) - 1):
+            result = self.multiply(result, a)
+        return result
+
+    def matmul(self, a: Value, b: Value) -> Value:
+        """Matrix product of a tensor and a constant, on either side."""
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return np.asarray(np.matmul(a, b))
+        if isinstance(b, np.ndarray):
+            return self.linear(a, np.asarray(_matrix(b), np.float32).T, None)
+        if isinstance(a, np.ndarray):
+            x = self.track(b)
+            order = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
+            if len(order) < 2:
+                raise ModelError(f"expected a tensor of two axes or more, found {x.described}")
+            return self.transpose(
+                self.linear(x.transposed(order), np.asarray(_matrix(a), np.float32), None), order
+            )
+        raise ModelError("multiplies two matrices that move with time")
+
+    def linear(self, x: Value, weight: Array, bias: Array | None) -> Value:
+        """Fully connected layer along the last axis; weight [out][in]."""
+        track = self.track(x)
+        if weight.size * float(track.size("features")) ** 2 > MAX_ELEMENTS:
+            raise ModelError(
+                f"a matrix of {weight.shape} over {track.size('features')} features is too large"
+            )
+        if weight.ndim != 2 or not track.shape or weight.shape[1] != track.shape[-1]:
+            raise ModelError(f"expected a weight for {track.described}, found shape {weight.shape}")
+        return layers.linear(self.line, track, np.ascontiguousarray(weight), bias)
+
+    def activate(self, x: Value, activation: Activation) -> Value:
+        """An activation; softmax, and parameters for each channel, go along the channels."""
+        return self.line.activated(self.track(x), activation)
+
+    def clip(self, x: Value, low: float | None, high: float | None) -> Value:
+        """`x`, but not below `low` nor above `high`."""
+        if low is not None and high is not None:
+            return self.activate(x, Activation("hardtanh", (low, high)))
+        if low is not None:
+            limit = np.array(low)
+            return self.add(self.activate(self.subtract(x, limit), _RELU), limit)
+        if high is not None:
+            limit = np.array(high)
+            return self.subtract(limit, self.activate(self.subtract(limit, x), _RELU))
+        return x
+
+    def sin(self, x: Value) -> Value:
+        """Sine, as part of a known activation."""
+        return self._curve(x, np.sin)
+
+    def erf(self, x: Value) -> Value:
+        """The error function, as part of a known activation."""
+
+        return self._curve(x, np.vectorize(math.erf, otypes=[np.float64]))
+
+    def _curve(self, x: Value, f: Callable[[Float64], Float64]) -> Curve:
+        track = self.track(x)
+        base, scale, shift = self._affine.get(track.signal, (track, np.ones((1, 1)), np.zeros((1, 1))))
+        return Curve(base, lambda values: f(values * scale + shift), scale)
+
+    # Two values of any kind.
+
+    def _combined(
+        self,
+        a: Value,
+        b: Value,
+        f: Callable[[Any, Any], Any],
+        with_constant: Callable[[Track, Float64], Track],
+        with_track: Callable[[Track, Track], Track],
+    ) -> Value:
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            return np.asarray(f(a, b))
+        for curve in (a, b):
+            if isinstance(curve, Curve):
+                both = self._composed(f, self._on_curve(a, curve), self._on_curve(b, curve))
+                if both is not None:
+                    return Curve(curve.base, both, curve.alpha)
+        if isinstance(a, np.ndarray):
+            a, b = b, a
+        track = self.track(a)
+        if isinstance(b, np.ndarray):
+            shape = broadcast_shape(track.shape, _without_time(b, track))
+            if shape != track.shape:
+                widened = self.expand(track, shape)
+                assert isinstance(widened, Track)
+                track = widened
+            return with_constant(track, by_rows(track, b))
+        return self._of_tracks(track, self.track(b), with_track)
+
+    def _of_tracks(self, a: Track, b: Track, with_track: Callable[[Track, Track], Track]) -> Track:
+        """Two tracks, of which either is repeated along what only the other one has."""
+        if a.rows != b.rows and 1 not in (a.rows, b.rows):
+            wanted = broadcast_shape(_rows_only(a), _rows_only(b))
+            a, b = (self._repeated(track, wanted) for track in (a, b))
+        return with_track(a, b)
+
+    def _repeated(self, track: Track, wanted: tuple[int, ...]) -> Track:
+        front = len(wanted) - len(track.shape)
+        shape = [
+            track.shape[axis - front] if axis >= front and track.roles[axis - front] == "time" else size
+            for axis, size in enumerate(wanted)
+        ]
+        widened = self.expand(track, shape)
+        assert isinstance(widened, Track)
+        return widened
+
+    @staticmethod
+    def _composed(
+        f: Callable[[Any, Any], Any],
+        a: Callable[[Float64], Float64] | None,
+        b: Callable[[Float64], Float64] | None,
+    ) -> Callable[[Float64], Float64] | None:
+        """``f(a(x), b(x))``, where both are known."""
+        if a is None or b is None:
+            return None
+        return lambda x: np.asarray(f(a(x), b(x)))
+
+    def _on_curve(self, value: Value, curve: Curve) -> Callable[[Float64], Float64] | None:
+        """A value as a function of the curve's base, if it is one."""
+        if isinstance(value, Curve):
+            return value.f if value.base.signal == curve.base.signal else None
+        if isinstance(value, np.ndarray):
+            column = by_rows(curve.base, value)
+            return lambda x: column + np.zeros_like(x)
+        if isinstance(value, Track):
+            base, scale, shift = self._affine.get(value.signal, (value, np.ones((1, 1)), np.zeros((1, 1))))
+            if base.signal == curve.base.signal:
+                return lambda x: x * scale + shift
+        return None
+
+    def _multiply_constant(self, track: Track, scale: Float64) -> Track:
+        if np.all(scale == 1.0):
+            return track
+        return self._scaled(track, scale, None)
+
+    def _add_constant(self, track: Track, shift: Float64) -> Track:
+        if not np.any(shift):
+            return track
+        return self._scaled(track, np.ones((1, 1)), shift)
+
+    def _scaled(self, track: Track, scale: Float64, shift: Float64 | None) -> Track:
+        """A track times one number for each row or for all, plus another."""
+        arrays = [None if v is None else v.ravel().astype(np.float32) for v in (scale, shift)]
+        assert arrays[0] is not None
+        node = Affine(self.line.name(), track.signal, arrays[0], arrays[1])
+        made = self.line.emit(node, track, quiet=track.quiet and shift is None)
+        base, a, b = self._affine.get(track.signal, (track, np.ones((1, 1)), np.zeros((1, 1))))
+        if base.features_major == track.features_major and base.rows == track.rows:
+            self._affine[made.signal] = (base, a * scale, b * scale + (0.0 if shift is None else shift))
+        return made
+
+
+_RELU = Activation("relu")
+
+
+def _matrix(values: NDArray[Any]) -> NDArray[Any]:
+    """A constant of two axes, without axes of one entry in front."""
+    while values.ndim > 2 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim != 2:
+        raise ModelError(f"expected a matrix, found a constant of shape {list(values.shape)}")
+    return values
+
+
+def _without_time(constant: NDArray[Any], track: Track) -> tuple[int, ...]:
+    """A constant's shape; one that is as long as the track in time, or has one entry there, fits as it is."""
+    time = track.axis("time")
+    shape = list(constant.shape)
+    at = None if time is None else time - len(track.shape) + len(shape)
+    if at is not None and at >= 0:
+        if shape[at] not in (1, track.size("time")):
+            raise ModelError(f"cannot combine a constant of shape {shape} with {track.described}")
+        shape[at] = 1
+    return tuple(shape)
+
+
+def _rows_only(track: Track) -> tuple[int, ...]:
+    """The shape with one entry in time."""
+    return tuple(1 if role == "time" else size for role, size in zip(track.roles, track.shape, strict=True))
