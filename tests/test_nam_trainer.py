@@ -5,41 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import nam_trainer
 import pytest
+from nam_trainer import HEAD, RATE, assert_agrees, export, layers, torch, train, trainer, wavenet
 
 import backline
-from backline import native
-from backline.engine import Model
 from backline.errors import ModelError
-
-WHY = "compares with the trainer's own package (neural-amp-modeler, needs tkinter), which cannot be imported"
-torch = pytest.importorskip("torch", reason=WHY)
-trainer = pytest.importorskip("nam.models", reason=WHY, exc_type=ImportError)
-
-RATE = 48000.0
-FRAMES = 3000
-
-HEAD = {"out_channels": 1, "kernel_size": 1, "bias": True}
 
 
 @pytest.fixture(autouse=True)
 def short_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports measure loudness and gain on twelve passes of a long recording; a tenth of a second will do."""
-    whole = trainer.base.BaseNet._metadata_loudness_x()
-    start = int(torch.argmax(torch.abs(whole))) - 2400
-    part = whole[max(0, start) :][:4800]
-    monkeypatch.setattr(trainer.base.BaseNet, "_metadata_loudness_x", classmethod(lambda cls: part))
-
-
-def layers(**changes: Any) -> dict[str, Any]:
-    plain = {"input_size": 1, "condition_size": 1, "channels": 4, "kernel_size": 3, "dilations": [1, 4, 16]}
-    return {**plain, "activation": "Tanh", "head": HEAD, **changes}
-
-
-def wavenet(*arrays: dict[str, Any], **changes: Any) -> Any:
-    config = {"layers_configs": list(arrays), "head": None, "head_scale": 0.5, "sample_rate": RATE, **changes}
-    return trainer.WaveNet.init_from_config(config)
+    nam_trainer.shorten_loudness(monkeypatch)
 
 
 def two_arrays() -> Any:
@@ -88,43 +64,6 @@ def without_layer1x1() -> Any:
 def conv_net(batchnorm: bool) -> Any:
     config = {"channels": 5, "dilations": [1, 2, 4, 8], "batchnorm": batchnorm, "activation": "Tanh"}
     return trainer.ConvNet.init_from_config({**config, "sample_rate": RATE})
-
-
-def train(model: Any, steps: int = 12) -> None:
-    """A few steps of Adam towards a filtered and saturated copy of the input."""
-    generator = torch.Generator().manual_seed(7)
-    x = torch.randn((2, FRAMES), generator=generator) * 0.3
-    wanted = torch.tanh(4 * (x + 0.5 * torch.roll(x, 1, dims=1)))
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-    model.train()
-    for _ in range(steps):
-        optimiser.zero_grad()
-        y = model(x, pad_start=True)
-        y = y if y.ndim == 2 else y.mean(dim=1)
-        torch.mean((y - wanted) ** 2).backward()
-        optimiser.step()
-    model.eval()
-
-
-def export(model: Any, folder: Path) -> Path:
-    with torch.no_grad():
-        model.export(folder, basename="trained", other_metadata={"input_level_dbu": 12.5})
-    return folder / "trained.nam"
-
-
-def assert_agrees(path: Path, model: Any, *, quality: float = 1.0, silence: int = 0) -> backline.Model:
-    """Compare the C engine on every instruction set with what the package plays in float64."""
-    x = (np.random.default_rng(11).standard_normal(FRAMES) * 0.4).astype(np.float32)
-    with torch.no_grad():
-        padded = torch.from_numpy(np.pad(x, (silence, 0)).astype(np.float64))
-        expected = model.double()(padded, pad_start=True).numpy()[silence:]
-    model.float()
-    loaded = backline.load(path, quality=quality)
-    for isa in native.available_isas():
-        found = Model(loaded.graph, isa)(x)
-        assert found.shape == expected.shape
-        assert np.max(np.abs(found - expected)) <= 1e-5 * np.max(np.abs(expected))
-    return loaded
 
 
 MODELS = {
