@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from documents import DOCUMENTS, layers_for, nested, numbers, state_dict, torch_layers, wavenet
-from graphs import examples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from mutations import drop, put
 
 from backline import formats
 from backline.errors import ModelError
@@ -42,30 +39,6 @@ def test_the_documents_are_good_whatever_they_are_called(tmp_path: Path, name: s
     graph = load_graph(path, layers=layers_for(document))
     assert isinstance(graph, Graph)
     assert graph.name == ("Loud" if "metadata" in document else path.stem)
-
-
-def put(*keys: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Return a mutation that sets the value at a path of keys."""
-
-    def mutate(document: dict[str, Any]) -> None:
-        at: Any = document
-        for key in keys[:-1]:
-            at = at[key]
-        at[keys[-1]] = value
-
-    return mutate
-
-
-def drop(*keys: str | int) -> Callable[[dict[str, Any]], None]:
-    """Return a mutation that removes what is at a path of keys."""
-
-    def mutate(document: dict[str, Any]) -> None:
-        at: Any = document
-        for key in keys[:-1]:
-            at = at[key]
-        del at[keys[-1]]
-
-    return mutate
 
 
 A0 = ("config", "layers", 0)
@@ -308,6 +281,22 @@ def test_unreadable_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "memory" in refusal(small)
 
 
+def test_a_pipe_that_takes_the_place_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    regular, path = tmp_path / "regular", tmp_path / "pipe"
+    regular.touch()
+    os.mkfifo(path)
+    monkeypatch.setattr(Path, "stat", lambda self: os.stat(regular))
+    assert "no regular file" in refusal(path)
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.nam"
+    path.write_text(json.dumps(wavenet()))
+    monkeypatch.setattr(formats, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(formats, "_check_file", lambda status: None)
+    assert "more than 10 bytes" in refusal(path)
+
+
 @pytest.mark.parametrize("quality", [-0.1, 1.1, float("nan"), float("inf"), "1", None, True])
 def test_quality_is_a_number_from_0_to_1(tmp_path: Path, quality: Any) -> None:
     path = tmp_path / "model.nam"
@@ -357,95 +346,3 @@ def test_layers_may_hold_numpy_integers(tmp_path: Path) -> None:
     path.write_text(json.dumps(state_dict()))
     layers = tuple({**layer, "groups": np.int64(2)} for layer in torch_layers())
     assert load_graph(path, layers=layers).input_channels == 2
-
-
-def all_places(value: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Every path of keys into a JSON tree; of long lists of numbers only the first few entries."""
-    keys: list[Any] = list(value) if isinstance(value, dict) else []
-    if isinstance(value, list):
-        keys = list(range(min(len(value), 3)))
-    for key in keys:
-        yield (*above, key)
-        yield from all_places(value[key], (*above, key))
-
-
-ODD_VALUES: list[Any] = [
-    *(None, True, False, -1, 0, 1, 2, 3, 7, 2**24, 2**24 + 1, 2**31, 2**63, 10**400, -(10**30)),
-    *(0.5, 1.0, -1.5, 1e39, -1e300, 5e-324, float("nan"), float("inf")),
-    *("", "x", "Tanh", "gated", "none", "0.6.1", "LSTM", "WaveNet", "lstm", "dense", "sigmoid"),
-    *([], [1], [[1]], [[[1.0]]], [None], ["x"], [True], list(range(200)), {}, {"type": "ReLU"}),
-    *({"active": True}, {"active": False, "groups": 2}),
-]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, name: str) -> dict[str, Any]:
-    """A good document with one to three places overwritten, removed, or swapped with another place."""
-    document = DOCUMENTS[name]()
-    for _ in range(draw(st.integers(1, 3))):
-        places = list(all_places(document))
-        if not places:
-            break
-        place = draw(st.sampled_from(places))
-        what = draw(st.sampled_from(["put", "put", "put", "drop", "copy"]))
-        if what == "drop":
-            drop(*place)(document)
-        elif what == "put":
-            put(*place, value=copy.deepcopy(draw(st.sampled_from(ODD_VALUES))))(document)
-        else:
-            found: Any = document
-            for key in draw(st.sampled_from(places)):
-                found = found[key]
-            put(*place, value=copy.deepcopy(found))(document)
-    return document
-
-
-def graph_or_refusal(path: Path, quality: float, layers: list[dict[str, Any]] | None) -> None:
-    outcome: object
-    try:
-        outcome = load_graph(path, quality=quality, layers=layers)
-    except ModelError as error:
-        outcome = error
-    if isinstance(outcome, ModelError):
-        assert str(outcome).startswith(f"{path}: ")
-        assert "\n" not in str(outcome)
-    else:
-        assert isinstance(outcome, Graph)
-
-
-FUZZ = settings(examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-@given(data=st.data(), quality=st.floats(0, 1))
-@FUZZ
-def test_mutated_documents(tmp_path: Path, name: str, data: st.DataObject, quality: float) -> None:
-    document = data.draw(mutated(name))
-    path = tmp_path / "mutated.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
-    graph_or_refusal(path, quality, torch_layers() if name == "state_dict" else None)
-
-
-@given(data=st.data())
-@FUZZ
-def test_mutated_layers(tmp_path: Path, data: st.DataObject) -> None:
-    path = tmp_path / "state.json"
-    path.write_text(json.dumps(state_dict()), encoding="utf-8")
-    layers = torch_layers()
-    place = data.draw(st.sampled_from(list(all_places(layers))))
-    put(*place, value=data.draw(st.sampled_from(ODD_VALUES)))(layers)  # type: ignore[arg-type]
-    graph_or_refusal(path, 1.0, layers)
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-@given(data=st.data())
-@FUZZ
-def test_mutated_bytes(tmp_path: Path, name: str, data: st.DataObject) -> None:
-    document = DOCUMENTS[name]()
-    text = bytearray(json.dumps(document).encode())
-    for _ in range(data.draw(st.integers(0, 3))):
-        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.sampled_from([len(text), len(text), len(text) // 2, 1]))
-    path = tmp_path / "mutated.bin"
-    path.write_bytes(bytes(text[:cut]))
-    graph_or_refusal(path, 1.0, layers_for(document))

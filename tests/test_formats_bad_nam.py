@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from documents import container, lstm, wavenet
 from documents_nam import NAM_DOCUMENTS, conv_net, linear, sequential
-from test_formats_bad_input import drop, put, refusal
+from mutations import drop, put
+from test_formats_bad_input import refusal
 
 from backline.formats import load_graph
 

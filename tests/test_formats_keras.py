@@ -14,7 +14,8 @@ from documents import DOCUMENTS
 from graphs import array, divisors, examples
 from hypothesis import given
 from hypothesis import strategies as st
-from test_formats_bad_input import drop, put, refusal
+from mutations import drop, put
+from test_formats_bad_input import refusal
 
 from backline import native, reference
 from backline.engine import Model

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from . import library
 from .engine import Model
 from .errors import BacklineError, ModelError
-from .formats import load_graph
+from .formats import load_graph, naming
 from .formats.backline_file import encode
 from .graph import Graph
 from .layers import MAX_SIZE, Array, Conv1d, check_size
@@ -55,10 +55,8 @@ def load(
     """
     found = library.find(path)
     graph = load_graph(found, quality=quality, layers=layers)
-    try:
+    with naming(found):
         return Model(_prewarmed(graph, prewarm).with_knobs(knobs or {}))
-    except ModelError as error:
-        raise ModelError(f"{found}: {error}") from error
 
 
 def save(model: Model | Graph, path: Path, *, overwrite: bool = False) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import ModelError
 from ..graph import Graph
 from . import aidax, backline_file, guitarml, keras_json, nam, torch_state
-from ._reading import describe, within
+from ._reading import brief, describe, parse_json
 
-__all__ = ["MAX_FILE_BYTES", "load_graph"]
+__all__ = ["MAX_FILE_BYTES", "load_graph", "naming"]
 
 #: Larger files are refused unread.
 MAX_FILE_BYTES = 512 << 20
@@ -73,13 +71,21 @@ def load_graph(
         The file cannot be read, is no model, is broken, or uses what is not supported yet. The message
         begins with the path.
     """
-    with within(os.fspath(path)):
-        try:
-            return _load(Path(path), _checked_quality(quality), layers)
-        except RecursionError:
-            raise ModelError("the JSON is nested too deeply") from None
-        except MemoryError:
-            raise ModelError("the model does not fit into memory") from None
+    with naming(path):
+        return _load(Path(path), _checked_quality(quality), layers)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let what goes wrong with a file inside be a `ModelError` of one sentence that begins with its path."""
+    try:
+        yield
+    except RecursionError:
+        raise ModelError(f"{os.fspath(path)}: the model is nested too deeply") from None
+    except MemoryError:
+        raise ModelError(f"{os.fspath(path)}: the model does not fit into memory") from None
+    except ModelError as error:
+        raise ModelError(f"{os.fspath(path)}: {brief(str(error))}") from error
 
 
 def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None) -> Graph:
@@ -135,14 +141,9 @@ def _checked_quality(quality: object) -> float:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ModelError("is a folder, expected a model file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError("is no regular file, expected a model file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ModelError(f"has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read")
-        with path.open("rb") as file:
+        _check_file(path.stat())
+        with open(path, "rb", opener=_without_waiting) as file:
+            _check_file(os.fstat(file.fileno()))  # another one may have taken its place
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}") from error
@@ -151,6 +152,21 @@ def _read_bytes(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise ModelError(f"has more than {MAX_FILE_BYTES} bytes, which is the most that is read")
     return data
+
+
+def _check_file(status: os.stat_result) -> None:
+    """Raise `ModelError` unless it is a regular file that is not too large."""
+    if stat.S_ISDIR(status.st_mode):
+        raise ModelError("is a folder, expected a model file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("is no regular file, expected a model file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ModelError(f"has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe nobody writes to opens at once."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -162,12 +178,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(f"is no text in UTF-8 (byte {error.start}), expected a JSON model") from None
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ModelError(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
-    except ValueError:
-        raise ModelError("holds an integer with too many digits") from None
+    document = parse_json(text)
     if not isinstance(document, dict):
         raise ModelError(f"expected a JSON object, found {describe(document)}")
     return document
@@ -183,15 +194,3 @@ def _refuse_binary(data: bytes) -> None:
         raise ModelError("ONNX models are not supported yet")
     if b"\0" in data[:4096]:
         raise ModelError("is a binary file, expected a JSON model")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ModelError(f"holds the number {name}, which no model may")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ModelError(f"an object has the key {twice[:40]!r} twice")
-    return found

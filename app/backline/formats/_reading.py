@@ -7,6 +7,8 @@ what the file really holds.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite, prod
@@ -17,6 +19,8 @@ import numpy as np
 
 from ..errors import ModelError
 from ..layers import MAX_SIZE, Array
+
+_LONGEST_SENTENCE = 400
 
 
 def describe(value: object) -> str:
@@ -34,6 +38,42 @@ def describe(value: object) -> str:
     if isinstance(value, Integral) and abs(int(value)) > 10**18:
         return "an integer of more than 18 digits"
     return repr(value) if isinstance(value, int | float) else str(value)
+
+
+def brief(text: str) -> str:
+    """A sentence on one line, cut in its middle where names taken from a file make it long."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    if len(shown) <= _LONGEST_SENTENCE:
+        return shown
+    return f"{shown[: _LONGEST_SENTENCE // 2]} ... {shown[-_LONGEST_SENTENCE // 3 :]}"
+
+
+def parse_json(text: str) -> Any:
+    """Parse strict JSON: no NaN or infinity, no key twice in an object.
+
+    Raises
+    ------
+    ModelError
+        It is something else.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ModelError(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except ValueError:
+        raise ModelError("holds an integer with too many digits") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ModelError(f"holds the number {name}, which no model may")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ModelError(f"an object has the key {twice[:40]!r} twice")
+    return found
 
 
 @contextmanager

@@ -28,7 +28,18 @@ from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph, Knob, SelfTest
 from ..layers import Array, Mix, Node
-from ._reading import Fields, as_flag, as_integer, as_list, as_number, as_text, describe, refuse, within
+from ._reading import (
+    Fields,
+    as_flag,
+    as_integer,
+    as_list,
+    as_number,
+    as_text,
+    describe,
+    parse_json,
+    refuse,
+    within,
+)
 
 VERSION = "1"
 _FORMAT = "backline"
@@ -140,7 +151,8 @@ def decode(data: bytes) -> Graph:
     except SafetensorError as error:
         raise ModelError(f"is no whole safetensors file: {error}") from None
     # The library hands out tensors only; it has checked the header by now.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    with within("its header"):
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")].decode("utf-8"))
     said = header.get("__metadata__") or {}
     if said.get("format") != _FORMAT:
         raise ModelError(
@@ -155,10 +167,8 @@ def decode(data: bytes) -> Graph:
             raise ModelError(f"tensor {name[:60]!r} holds {tensor['dtype']}, expected F32")
         values = np.frombuffer(tensor["data"], "<f4").reshape(tensor["shape"])
         tensors[name] = values.astype(np.float32, copy=False)
-    try:
-        document = json.loads(said.get("graph", ""))
-    except ValueError as error:
-        raise ModelError(f"its graph is no JSON: {error}") from None
+    with within("its graph"):
+        document = parse_json(said.get("graph", ""))
     return _Reader(tensors).graph(Fields(document, "graph"))
 
 
