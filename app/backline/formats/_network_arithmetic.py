@@ -47,7 +47,7 @@ class Arithmetic(Shapes):
         divisor = np.asarray(b, np.float64)
         if np.any(divisor == 0):
             raise ModelError("divides by 0")
-        return self.multiply(a, 1.0 / divisor)
+        return self.multiply(a, np.asarray(1.0 / divisor))
 
     def power(self, a: Value, exponent: float) -> Value:
         """``a ** exponent``, the exponent being a small whole number."""
@@ -127,6 +127,8 @@ class Arithmetic(Shapes):
         with_constant: Callable[[Track, Float64], Track],
         with_track: Callable[[Track, Track], Track],
     ) -> Value:
+        # What NumPy computes with arrays without axes are no arrays.
+        a, b = (np.asarray(v) if isinstance(v, np.generic) else v for v in (a, b))
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
             return np.asarray(f(a, b))
         for curve in (a, b):

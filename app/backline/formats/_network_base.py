@@ -168,7 +168,8 @@ class Base:
         Parameters
         ----------
         outputs : sequence of (name, value)
-            The network's, in order: one is the audio, the others are next states.
+            The network's, in order: one is the audio, the others are next states. Rows of audio with
+            features lie feature by feature.
         notes : sequence of str
         **fields
             What else a `Graph` takes: `sample_rate_hz`, `name`, `metadata`.
@@ -197,6 +198,7 @@ class Base:
             raise ModelError("no output follows the audio")
         self._check_states()
         self.line.knobs = [knob for found in self._extras if found.track for knob in found.knobs]
+        audio = self.line.ordered(audio, features_major=True)
         graph = self.line.graph(audio, notes=(*notes, *self._state_notes()), **fields)
         return drop_unread(graph)
 
