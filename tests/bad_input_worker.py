@@ -73,7 +73,7 @@ def compare(graph: Graph, x: np.ndarray) -> None:
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * max(1.0, *sizes))
 
 
-def outcome(path: str, quality: float, layers: list[dict[str, Any]] | None) -> str:
+def outcome(path: str, quality: float, layers: list[dict[str, Any]] | None) -> dict[str, str]:
     """``model``, or ``refused`` with one clear sentence; anything else is raised."""
     try:
         model = backline.load(path, quality=quality, layers=layers)
@@ -82,9 +82,9 @@ def outcome(path: str, quality: float, layers: list[dict[str, Any]] | None) -> s
         assert text.startswith(f"{path}: "), text
         assert "\n" not in text, text
         assert len(text) < 500 + len(path), text
-        return "refused"
+        return {"outcome": "refused", "sentence": text.removeprefix(f"{path}: ")}
     play(model)
-    return "model"
+    return {"outcome": "model"}
 
 
 def peak_bytes() -> int:
@@ -116,7 +116,7 @@ def main() -> None:
         forget_peak()
         before, started = peak_bytes(), time.perf_counter()
         try:
-            found = {"outcome": outcome(**json.loads(line))}
+            found = outcome(**json.loads(line))
         except BaseException:
             found = {"outcome": "failed", "traceback": traceback.format_exc()[-4000:]}
         seconds, taken = time.perf_counter() - started, peak_bytes() - before

@@ -210,8 +210,8 @@ class Worker:
 
     def ask(
         self, path: Path, quality: float = 1.0, layers: list[dict[str, Any]] | None = None, tally: str = ""
-    ) -> str:
-        """Load and play a file; return ``model`` or ``refused``, and raise `AssertionError` for all else."""
+    ) -> str | None:
+        """Load and play a file; return None, or the sentence of its refusal; all else is an `AssertionError`."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -227,7 +227,8 @@ class Worker:
         answer = json.loads(line)
         self.tallies.setdefault(tally, Tally()).add(answer)
         assert answer["outcome"] != "failed", answer["traceback"]
-        return str(answer["outcome"])
+        sentence: str | None = answer.get("sentence")
+        return sentence
 
     def _start(self) -> subprocess.Popen[str]:
         self._process = subprocess.Popen(
