@@ -1,6 +1,6 @@
-"""Ops that move frames in time, GRU and the later activations, on every instruction set.
+"""Ops that move frames in time and recurrent ones, on every instruction set.
 
-Held against SciPy in float64 and against PyTorch; and cut into random blocks, which must change no bit.
+Held against PyTorch in float64; and cut into random blocks, which must change no bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pytest
 from graphs import SEEDS, array, examples
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special
 
 from backline import engine, native
 from backline.activations import Activation
@@ -53,110 +52,6 @@ def run(isa: str, nodes: Node | tuple[Node, ...], x: np.ndarray, sizes=(), **opt
     with Engine(Program(graph, isa), 1) as made:
         parts = [made.process(np.ascontiguousarray(x[:, a:b])) for a, b in pairwise(edges)]
     return np.concatenate(parts, axis=1)
-
-
-# Activations
-
-
-def wide(most: float = 12.0) -> np.ndarray:
-    """Numbers close together up to `most`, and of all sizes from 1e-12 to 1e12, of either sign."""
-    rng = np.random.default_rng(0)
-    sizes = rng.choice([-1, 1], 50000) * 10 ** rng.uniform(-12, 12, 50000)
-    return np.concatenate([np.linspace(-most, most, 200001), sizes]).astype(np.float32)
-
-
-def activate(isa: str, kind: str, parameters: tuple[float, ...], x: np.ndarray) -> np.ndarray:
-    return run(isa, Activate("y", "x", Activation(kind, parameters)), x[None])[0]
-
-
-def single(value: float) -> float:
-    """What is left of a parameter in float32."""
-    return float(np.float32(value))
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    return x * 0.5 * special.erfc(-x / np.sqrt(2))
-
-
-def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    return x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
-
-
-def softplus(beta: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: np.logaddexp(0, single(beta) * x) / single(beta)
-
-
-def hardsigmoid(x: np.ndarray) -> np.ndarray:
-    return np.clip(single(1 / 6) * x + 0.5, 0, 1)
-
-
-def snake(alpha: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda x: x + np.sin(single(alpha) * x) ** 2 / single(alpha)
-
-
-CURVES = [
-    ("gelu", (), gelu),
-    ("gelu_tanh", (), gelu_tanh),
-    ("softplus", (1.0,), softplus(1.0)),
-    ("softplus", (0.3,), softplus(0.3)),
-    ("softplus", (20.0,), softplus(20.0)),
-    ("hardsigmoid", (1 / 6, 0.5), hardsigmoid),
-    ("snake", (1.0,), snake(1.0)),
-    ("snake", (2.3,), snake(2.3)),
-    ("snake", (-0.4,), snake(-0.4)),
-]
-
-
-@pytest.mark.parametrize(("kind", "parameters", "curve"), CURVES)
-def test_activations_are_accurate_everywhere(isa, kind, parameters, curve):
-    x = wide()
-    error = np.abs(activate(isa, kind, parameters, x) - curve(x.astype(np.float64)))
-    size = np.maximum(1, np.abs(x))
-    if kind in ("softplus", "snake"):
-        size += 1 / abs(parameters[0])  # what is added to x
-    assert np.max(error / size) < 2e-7
-
-
-@pytest.mark.parametrize(
-    ("kind", "parameters", "curve", "allowed"),
-    [
-        ("gelu", (), gelu, 1e-5),
-        ("gelu_tanh", (), gelu_tanh, 1e-5),
-        ("softplus", (1.0,), softplus(1.0), 4 * 2.0**-23),
-    ],
-)
-def test_small_results_are_right_in_their_own_size(isa, kind, parameters, curve, allowed):
-    x = wide(5.0)
-    x = x[(np.abs(x) <= 5) & (x != 0)]
-    expected = curve(x.astype(np.float64))
-    assert np.max(np.abs(activate(isa, kind, parameters, x) / expected - 1)) < allowed
-
-
-@pytest.mark.parametrize(("kind", "parameters", "curve"), CURVES)
-def test_activations_at_the_edges(isa, kind, parameters, curve):
-    most = np.finfo(np.float32).max
-    found = activate(isa, kind, parameters, np.array([np.inf, -np.inf, most, -most, np.nan, 0], np.float32))
-    top, bottom = (1.0, 0.0) if kind == "hardsigmoid" else (np.inf, -np.inf if kind == "snake" else 0.0)
-    assert found[:2].tolist() == [top, bottom]
-    assert found[2] == min(top, most)
-    assert found[3] == max(bottom, -most)
-    assert np.isnan(found[4])
-    assert found[5] == pytest.approx(float(curve(np.zeros(1))[0]), rel=3e-7, abs=0)
-
-
-@pytest.mark.parametrize("kind", ["snake", "prelu"])
-@pytest.mark.parametrize("fused", [False, True])
-def test_parameters_per_channel(isa, kind, fused):
-    """By itself and as the activation of a convolution, which takes another way through the engine."""
-    parameters = (0.5, -1.5, 3.0)
-    activation = Activation(kind, parameters)
-    one = np.eye(3, dtype=np.float32)[:, :, None]
-    nodes: tuple[Node, ...] = (Activate("y", "x", activation),)
-    if fused:
-        nodes = (Conv1d("c", "x", one), Activate("y", "c", activation))
-    x = array(5, 3, 77, scale=3)
-    wanted = [activate(isa, kind, (p,), row) for p, row in zip(parameters, x, strict=True)]
-    assert np.array_equal(run(isa, nodes, x), np.array(wanted))
 
 
 # Recurrent ops

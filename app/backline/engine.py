@@ -61,6 +61,16 @@ class Program:
         """Name of the instruction set the program was packed for."""
         return native.isa_name(self.info.isa)
 
+    @property
+    def latency_frames(self) -> int:
+        """Frames of output by which it lags behind what the model's author computes over whole files."""
+        return self.graph.latency_frames
+
+    @property
+    def receptive_field_frames(self) -> int | None:
+        """Input frames that one output frame depends on; None if unbounded (recurrent)."""
+        return self.graph.receptive_field_frames
+
     def knob_index(self, name: str) -> int:
         """Return a knob's number in the tape; raise `ModelError` if there is none of that name."""
         for index, knob in enumerate(self.knobs):
@@ -185,13 +195,13 @@ class Model:
 
     @property
     def latency_frames(self) -> int:
-        """Frames by which the output lags behind what the model's author computes over whole files."""
-        return self.graph.latency_frames
+        """As `Program.latency_frames`."""
+        return self.program.latency_frames
 
     @property
     def receptive_field_frames(self) -> int | None:
-        """Input frames that one output frame depends on; None if unbounded (recurrent)."""
-        return self.graph.receptive_field_frames
+        """As `Program.receptive_field_frames`."""
+        return self.program.receptive_field_frames
 
     @property
     def metadata(self) -> Mapping[str, Any]:

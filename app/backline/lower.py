@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from .errors import ModelError
 from .graph import Graph
 from .layers import (
+    MAX_ELEMENTS,
     Affine,
     Array,
     AvgPool1d,
@@ -31,6 +33,9 @@ from .layers import (
     Slice,
 )
 
+#: Most features a convolution over features may write: each is an op of its own.
+MAX_FEATURES = 1 << 14
+
 
 def lower_batch_norm(graph: Graph) -> Graph:
     """Write batch normalisation as the affine map it is at run time."""
@@ -43,18 +48,27 @@ def lower(graph: Graph) -> Graph:
     return _replaced(graph, table)
 
 
-_Table = Mapping[type[Node], Callable[[Any, Signals], list[Node]]]
+#: By kind of node: what makes others of it. Signals on the way are called after the text given.
+_Table = Mapping[type[Node], Callable[[Any, Signals, str], list[Node]]]
 
 
 def _replaced(graph: Graph, table: _Table) -> Graph:
     nodes: list[Node] = []
+    taken = {name[:at] for name in graph.signals for at, letter in enumerate(name) if letter == " "}
     for node in graph.nodes:
         lowered = table.get(type(node))
-        nodes.extend([node] if lowered is None else lowered(node, graph.signals))
+        if lowered is None:
+            nodes.append(node)
+            continue
+        stem = node.output
+        while stem in taken:
+            stem += "'"
+        taken.add(stem)
+        nodes.extend(lowered(node, graph.signals, stem))
     return replace(graph, nodes=tuple(nodes))
 
 
-def _batch_norm(node: BatchNorm, signals: Signals) -> list[Node]:
+def _batch_norm(node: BatchNorm, signals: Signals, stem: str) -> list[Node]:
     scale = 1.0 / np.sqrt(node.variance.astype(np.float64) + node.epsilon)
     if node.gamma is not None:
         scale = scale * node.gamma
@@ -64,11 +78,12 @@ def _batch_norm(node: BatchNorm, signals: Signals) -> list[Node]:
     return [Affine(node.output, node.input, scale.astype(np.float32), shift.astype(np.float32))]
 
 
-def _avg_pool1d(node: AvgPool1d, signals: Signals) -> list[Node]:
+def _avg_pool1d(node: AvgPool1d, signals: Signals, stem: str) -> list[Node]:
     """The mean over a window: one depthwise convolution, the same for each row."""
     source = signals[node.input]
+    _check_size(node, source.rows * node.kernel)
     weight = np.full((source.rows, 1, node.kernel), 1.0 / node.kernel, np.float32)
-    rows, pooled = f"{node.output} rows", f"{node.output} mean"
+    rows, pooled = f"{stem} rows", f"{stem} mean"
     return [
         Reshape(rows, node.input, source.rows),
         Conv1d(pooled, rows, weight, groups=source.rows, stride=node.stride),
@@ -76,47 +91,72 @@ def _avg_pool1d(node: AvgPool1d, signals: Signals) -> list[Node]:
     ]
 
 
-def _conv_transpose1d(node: ConvTranspose1d, signals: Signals) -> list[Node]:
+def _conv_transpose1d(node: ConvTranspose1d, signals: Signals, stem: str) -> list[Node]:
     """One convolution at the input's rate, whose channels are the phases of the output, then interleaved.
 
     Frame ``m * stride + phase`` of the output hears tap k through frame ``m - j`` of the input where
     ``k * dilation = j * stride + phase``.
     """
-    in_channels, per_group, kernel = node.weight.shape
-    out_channels = per_group * node.groups
+    by_output = _by_output(node)
+    out_channels, in_per_group, kernel = by_output.shape
+    if node.stride == 1:
+        newest_last = np.ascontiguousarray(by_output[:, :, ::-1])
+        return [Conv1d(node.output, node.input, newest_last, node.bias, node.groups, node.dilation)]
     taps = (node.kernel - 1) * node.dilation // node.stride + 1
-    weight = np.zeros((out_channels, node.stride, in_channels // node.groups, taps), np.float32)
-    # [group][in of group][out of group][tap] to [out][in of group][tap]
-    by_group = node.weight.reshape(node.groups, in_channels // node.groups, per_group, kernel)
-    by_output = by_group.transpose(0, 2, 1, 3).reshape(out_channels, in_channels // node.groups, kernel)
+    _check_size(node, out_channels * node.stride * in_per_group * taps)
+    weight = np.zeros((out_channels, node.stride, in_per_group, taps), np.float32)
     for k in range(kernel):
         j, phase = divmod(k * node.dilation, node.stride)
         weight[:, phase, :, taps - 1 - j] = by_output[:, :, k]
     bias = None if node.bias is None else np.repeat(node.bias, node.stride)
-    phases = f"{node.output} phases"
-    flat = weight.reshape(out_channels * node.stride, in_channels // node.groups, taps)
+    phases = f"{stem} phases"
+    flat = weight.reshape(out_channels * node.stride, in_per_group, taps)
     return [
         Conv1d(phases, node.input, flat, bias, groups=node.groups),
         Interleave(node.output, phases, node.stride),
     ]
 
 
-def _conv2d(node: Conv2d, signals: Signals) -> list[Node]:
+def _by_output(node: ConvTranspose1d) -> Array:
+    """The weights ``[group][in of group][out of group][tap]`` as ``[out][in of group][tap]``."""
+    in_channels, per_group, kernel = node.weight.shape
+    by_group = node.weight.reshape(node.groups, in_channels // node.groups, per_group, kernel)
+    return by_group.transpose(0, 2, 1, 3).reshape(-1, in_channels // node.groups, kernel)
+
+
+def _check_size(node: Node, numbers: int) -> None:
+    """Raise `ModelError` where weights, written out with their zeros, would grow beyond all use."""
+    if numbers > MAX_ELEMENTS:
+        raise ModelError(
+            f"{node.output}: takes {numbers} numbers when written as a convolution in time, at most "
+            f"{MAX_ELEMENTS} are allowed"
+        )
+
+
+def _conv2d(node: Conv2d, signals: Signals, stem: str) -> list[Node]:
     """One convolution in time for each feature of the output, over the features its kernel meets.
 
     Rows lie feature by feature, so that these are a run of rows. Features that see the same weights share one
     array.
     """
     source, made = signals[node.input], node.infer(signals)[0]
+    if made.features > MAX_FEATURES:
+        raise ModelError(
+            f"{node.output}: writes {made.features} features, at most {MAX_FEATURES} are allowed"
+        )
+    _check_size(node, int(node.weight.size) * node.groups)
     weight = _ungrouped(node, source.channels)
-    rows = f"{node.output} rows"
+    numbers = 0
+    rows = f"{stem} rows"
     nodes: list[Node] = [Reshape(rows, node.input, source.rows)]
     shared: dict[tuple[int, int], Array] = {}
     parts: list[str] = []
     for feature in range(made.features):
-        window, part = f"{node.output} window {feature}", f"{node.output} feature {feature}"
+        window, part = f"{stem} window {feature}", f"{stem} feature {feature}"
         first, offset, count = _window(node, source, feature)
         if (offset, count) not in shared:
+            numbers += made.channels * count * source.channels * node.weight.shape[2]
+            _check_size(node, numbers)
             shared[offset, count] = _window_weight(node, weight, offset, count)
         nodes.append(Slice(window, rows, first * source.channels, count * source.channels))
         nodes.append(
@@ -130,7 +170,7 @@ def _conv2d(node: Conv2d, signals: Signals) -> list[Node]:
             )
         )
         parts.append(part)
-    joined = f"{node.output} features"
+    joined = f"{stem} features"
     return [*nodes, Concat(joined, tuple(parts)), Reshape(node.output, joined, made.channels, made.features)]
 
 

@@ -49,8 +49,20 @@ def with_levels(graph: Graph) -> Graph:
         With the knobs `INPUT_GAIN` and `OUTPUT_GAIN` (factors, 1 by default) and, if the model has as many
         outputs as inputs at the same rate, `BYPASS` (0 plays the model, 1 the untouched input, as late as
         the model). At their defaults the wrapped graph gives the same bits as the bare one.
+
+    Raises
+    ------
+    ModelError
+        A signal of the model has the name of one of these knobs.
     """
-    dry, wet = "device input", "levelled"
+    for name in (INPUT_GAIN, OUTPUT_GAIN, BYPASS):
+        if name in graph.signals:
+            raise ModelError(
+                f"{graph.name}: a layer or knob is called {name!r}, expected a name Backline does not use"
+            )
+    dry, wet, late, end = (
+        _free(name, graph) for name in ("device input", "levelled", "dry in time", "device output")
+    )
     knobs = [Knob(name, 1.0, 0.0, 10.0 ** (MAX_GAIN_DB / 20.0)) for name in (INPUT_GAIN, OUTPUT_GAIN)]
     output = graph.signals[graph.output]
     nodes: list[Node] = [Multiply(graph.input, dry, INPUT_GAIN), *graph.nodes]
@@ -59,12 +71,19 @@ def with_levels(graph: Graph) -> Graph:
         knobs.append(Knob(BYPASS, 0.0, 0.0, 1.0))
         untouched = dry
         if graph.latency_frames:
-            untouched = "dry in time"
+            untouched = late
             nodes.append(Delay(untouched, dry, graph.latency_frames))
-        nodes.append(Crossfade("device output", wet, untouched, BYPASS))
+        nodes.append(Crossfade(end, wet, untouched, BYPASS))
     return replace(
         graph, nodes=tuple(nodes), input=dry, output=nodes[-1].output, knobs=(*graph.knobs, *knobs)
     )
+
+
+def _free(name: str, graph: Graph) -> str:
+    """The name, or one like it that no signal of the graph has."""
+    while name in graph.signals:
+        name += "'"
+    return name
 
 
 def gain_factor(gain_db: float) -> float:
@@ -132,7 +151,7 @@ def fuse_activation(graph: Graph) -> Graph:
         conv = before.get(node.input) if isinstance(node, Activate) else None
         if not (isinstance(node, Activate) and isinstance(conv, Conv1d)):
             return None
-        if conv.activation is not None or conv.residual is not None:
+        if conv.activation is not None or conv.residual is not None or conv.skip is not None:
             return None
         return replace(conv, output=node.output, activation=node.activation)
 
@@ -147,7 +166,7 @@ def fuse_residual(graph: Graph) -> Graph:
             return None
         for residual, name in ((node.a, node.b), (node.b, node.a)):
             conv = before.get(name)
-            if isinstance(conv, Conv1d) and conv.residual is None:
+            if isinstance(conv, Conv1d) and conv.residual is None and conv.skip is None:
                 return replace(conv, output=node.output, residual=residual)
         return None
 

@@ -117,7 +117,7 @@ typedef struct bl_tensor {
  * ADD          a, b                       y
  * MULTIPLY     a, b (one row: for all)    y
  * AFFINE       x                          y             scale[1 or ch] shift[1 or ch]?
- * CROSSFADE    a, b, t (one row: for all) y             a (1 - t) + b t; exact at t = 0 and 1
+ * CROSSFADE    a, b, t (one row: for all) y             a (1 - t) + b t for any t; exact at t = 0 and 1
  * LSTM         x                          y             w_ih[4H][in] w_hh[4H][H] bias[4H] h0[H]? c0[H]?
  *                                                       gates i, f, g, o                start_frames
  * KNOB                                    y (one row)   [default, minimum, maximum]     ramp_frames
@@ -163,7 +163,9 @@ typedef enum bl_op_kind {
     BL_OP_INTERLEAVE
 } bl_op_kind;
 
-/* Parameters, in the order of their array, in brackets. */
+/* Parameters, in the order of their array, in brackets. NaN gives NaN, an infinity what the function tends to. Within
+ * 4 ulp: GELU, SOFTPLUS and HARDSIGMOID of what 2 ulp of x make of it, SNAKE of its larger summand, FASTTANH within 6;
+ * all where the value is at least 2^-119 (SOFTPLUS: over beta). */
 typedef enum bl_activation {
     BL_ACT_IDENTITY = 0,
     BL_ACT_TANH,
@@ -198,15 +200,15 @@ typedef struct bl_op {
     int32_t activation;
     int32_t inputs[BL_OP_INPUTS];
     int32_t outputs[BL_OP_OUTPUTS];
-    int32_t kernel;
-    int32_t dilation;
-    int32_t stride;
-    int32_t groups;
-    int32_t mix_groups;
-    int32_t ramp_frames;
-    int32_t delay_frames;
+    int32_t kernel;       /* taps */
+    int32_t dilation;     /* frames of x from tap to tap */
+    int32_t stride;       /* frames of x from one frame of y to the next */
+    int32_t groups;       /* parts that inputs and outputs are cut into; a part hears its own */
+    int32_t mix_groups;   /* the same of mix */
+    int32_t ramp_frames;  /* of a knob's way from value to value; 0 jumps */
+    int32_t delay_frames; /* at the rate of the op */
     int32_t start_frames; /* -2^24, the least allowed, is before any prewarm */
-    int32_t factor;
+    int32_t factor;       /* frames of y for each of x */
     bl_span arrays[BL_OP_ARRAYS];
 } bl_op;
 
@@ -299,8 +301,9 @@ void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_fram
 
 /* Read `frames` frames of [stream][row][frame] from `in`, write bl_engine_output_frames to `out` in the
  * same layout. Rows follow each other at `in_stride` and `out_stride` floats. `in` and `out` may be the
- * same memory if strides and row counts are equal, but must not overlap in any other way. Bits do not
- * depend on how a signal is cut into calls. [audio] */
+ * same memory if strides and row counts are equal and output_rate is at most 1, but must not overlap in any
+ * other way. Bits do not depend on how a signal is cut into calls. Denormal numbers count as 0; what is not finite
+ * is passed on. [audio] */
 void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, float *out, int64_t out_stride,
                        int64_t frames);
 

@@ -188,7 +188,8 @@ void bl_knob_set(bl_knob *knob, float value, int64_t at_frame, int64_t now);
 /* Distrust a spec: sizes, indexes, shapes, order. [main] */
 bl_status bl_check_spec(const bl_spec *spec, bl_error *error);
 
-/* Pack all ops' weights; program->blob and ->steps[].op are set. [main] */
+/* Bytes that all ops' weights take when packed; then pack them. program->blob and ->steps[].op are set. [main] */
+int64_t bl_packed_bytes(const bl_program *program);
 bl_status bl_pack_steps(bl_program *program);
 
 /* Bytes one stream of an engine with full chunks takes, negative if that is absurd. [main] */

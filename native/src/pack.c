@@ -123,7 +123,28 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
     return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
 }
 
-static void pack_step(bl_program *program, bl_step *step, float *to)
+/* Whether two convolutions are packed alike: those that a 2-D one is made of share their weights. */
+static int packed_alike(const bl_program *program, const bl_op *a, const bl_op *b)
+{
+    for (int32_t i = 0; i < 3; i++) {
+        if (a->arrays[i].offset != b->arrays[i].offset || a->arrays[i].count != b->arrays[i].count) {
+            return 0;
+        }
+    }
+    return a->kernel == b->kernel && a->groups == b->groups && a->mix_groups == b->mix_groups
+           && rows_at(program, a->inputs[0]) == rows_at(program, b->inputs[0])
+           && rows_at(program, a->inputs[1]) == rows_at(program, b->inputs[1])
+           && rows_at(program, a->outputs[0]) == rows_at(program, b->outputs[0]);
+}
+
+/* Floats that a step needs for itself; `last` is the convolution before it, or NULL. */
+static int64_t own_floats(const bl_program *program, const bl_step *step, const bl_step *last)
+{
+    int shared = last && step->op.kind == BL_OP_CONV1D && packed_alike(program, &last->op, &step->op);
+    return shared ? 0 : packed_floats(program, &step->op);
+}
+
+static void pack_step(bl_program *program, bl_step *step, const bl_step *last, float *to)
 {
     static bl_run *const runs[] = {
         [BL_OP_CONV1D] = bl_run_conv1d,
@@ -146,8 +167,10 @@ static void pack_step(bl_program *program, bl_step *step, float *to)
     step->weights = array_at(program, op, 0);
     switch (op->kind) {
     case BL_OP_CONV1D:
-        pack_conv1d(program, op, to);
-        step->weights = to;
+        step->weights = last && own_floats(program, step, last) == 0 ? last->weights : to;
+        if (step->weights == to) {
+            pack_conv1d(program, op, to);
+        }
         step->second = array_at(program, op, 3);
         break;
     case BL_OP_ACTIVATE: step->second = array_at(program, op, 3); break;
@@ -171,23 +194,32 @@ static void pack_step(bl_program *program, bl_step *step, float *to)
     program->state_floats += step->state_floats;
 }
 
+int64_t bl_packed_bytes(const bl_program *program)
+{
+    const bl_step *last = NULL;
+    int64_t floats = BL_ALIGN_FLOATS;
+    for (const bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
+        floats += own_floats(program, step, last);
+        last = step->op.kind == BL_OP_CONV1D ? step : last;
+    }
+    return floats * (int64_t)sizeof(float);
+}
+
 bl_status bl_pack_steps(bl_program *program)
 {
-    int64_t floats = BL_ALIGN_FLOATS;
-    for (int32_t i = 0; i < program->step_count; i++) {
-        floats += packed_floats(program, &program->steps[i].op);
-    }
-    size_t bytes = (size_t)floats * sizeof(float);
+    size_t bytes = (size_t)bl_packed_bytes(program);
     program->packed = aligned_alloc(BL_ALIGN_FLOATS * sizeof(float), bytes);
     if (!program->packed) {
         return BL_ERROR_MEMORY;
     }
     memset(program->packed, 0, bytes);
     program->bytes += (int64_t)bytes;
+    const bl_step *last = NULL;
     float *to = program->packed;
-    for (int32_t i = 0; i < program->step_count; i++) {
-        pack_step(program, &program->steps[i], to);
-        to += packed_floats(program, &program->steps[i].op);
+    for (bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
+        pack_step(program, step, last, to);
+        to += own_floats(program, step, last);
+        last = step->op.kind == BL_OP_CONV1D ? step : last;
     }
     return BL_OK;
 }

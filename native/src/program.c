@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-#define MOST_STREAM_BYTES (INT64_C(1) << 32)
+#define MOST_BYTES (INT64_C(1) << 32) /* of a stream, and of packed weights */
 
 static void *copy_of(const void *from, int64_t count, size_t size)
 {
@@ -43,11 +43,13 @@ static bl_status copy_spec(bl_program *program, const bl_spec *spec)
     return BL_OK;
 }
 
-static bl_status too_large(bl_error *error, int64_t found)
+static bl_status check_bytes(bl_error *error, const char *what, int64_t found)
 {
+    if (found >= 0 && found <= MOST_BYTES) {
+        return BL_OK;
+    }
     if (error) {
-        *error = (bl_error){
-            .op = BL_NONE, .found = found, .expected = MOST_STREAM_BYTES, .what = "bytes of a stream"};
+        *error = (bl_error){.op = BL_NONE, .found = found, .expected = MOST_BYTES, .what = what};
     }
     return BL_ERROR_SIZE;
 }
@@ -58,13 +60,17 @@ static bl_status build(bl_program *program, const bl_spec *spec, bl_error *error
     if (status != BL_OK) {
         return status;
     }
+    status = check_bytes(error, "bytes of packed weights", bl_packed_bytes(program));
+    if (status != BL_OK) {
+        return status;
+    }
     status = bl_pack_steps(program);
     if (status != BL_OK) {
         return status;
     }
-    int64_t bytes = bl_stream_bytes(program);
-    if (bytes < 0 || bytes > MOST_STREAM_BYTES) {
-        return too_large(error, bytes);
+    status = check_bytes(error, "bytes of a stream", bl_stream_bytes(program));
+    if (status != BL_OK) {
+        return status;
     }
     return bl_program_settle(program, spec->prewarm_frames);
 }

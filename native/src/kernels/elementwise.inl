@@ -10,10 +10,19 @@
     }                                                                                                        \
     break
 
+BL_INLINE vec silu(vec v) { return v * vec_sigmoid(v); }
+BL_INLINE vec softsign(vec v) { return v / (1.0f + vec_abs(v)); }
+BL_INLINE vec hardswish(vec v) { return v * (vec_clamp(v + 3.0f, 0.0f, 6.0f) / 6.0f); }
+
+BL_INLINE vec hardsigmoid(vec v, const float *p)
+{
+    return vec_clamp(vec_fma(v, vec_splat(p[0]), vec_splat(p[1])), 0.0f, 1.0f);
+}
+
 BL_INLINE vec leaky_hardtanh(vec v, const float *p)
 {
-    vec low = vec_fma(v - p[0], vec_splat(p[2]), vec_splat(p[0]));
-    vec high = vec_fma(v - p[1], vec_splat(p[3]), vec_splat(p[1]));
+    vec low = p[2] == 0.0f ? vec_splat(p[0]) : vec_fma(v - p[0], vec_splat(p[2]), vec_splat(p[0]));
+    vec high = p[3] == 0.0f ? vec_splat(p[1]) : vec_fma(v - p[1], vec_splat(p[3]), vec_splat(p[1]));
     vec middle = vec_select(vec_less(v, vec_splat(p[0])), low, v);
     return vec_select(vec_less(vec_splat(p[1]), v), high, middle);
 }
@@ -22,21 +31,21 @@ BL_INLINE vec elu(vec v, float alpha)
 {
     vec zero = vec_splat(0.0f);
     vec below = vec_expm1_negative(vec_select(vec_less(v, zero), v, zero)) * alpha;
-    return vec_select(vec_less(zero, v), v, below);
+    return vec_select(vec_less(v, zero), below, v);
 }
 
 BL_INLINE vec gelu(vec v)
 {
-    /* Below -30 the value is 0; the product with an infinite v would be NaN. */
-    v = vec_select(vec_less(v, vec_splat(-30.0f)), vec_splat(-30.0f), v);
-    vec tail = vec_normal_tail(vec_abs(v));
-    return v * vec_select(vec_less(v, vec_splat(0.0f)), tail, 1.0f - tail);
+    v = vec_at_least(v, -30.0f);
+    vec size = vec_abs(v), tail = vec_normal_tail(size);
+    vec far = vec_select(vec_less(v, vec_splat(0.0f)), tail, 1.0f - tail);
+    return v * vec_select(vec_less(size, vec_splat(1.0f)), 0.5f + vec_normal_middle(v), far);
 }
 
 /* 0.5 (1 + tanh(u)) is the sigmoid of 2 u, without the cancellation where u is negative. */
 BL_INLINE vec gelu_tanh(vec v)
 {
-    v = vec_select(vec_less(v, vec_splat(-30.0f)), vec_splat(-30.0f), v);
+    v = vec_at_least(v, -30.0f);
     vec twice_u = v * vec_fma(v * v, vec_splat(0.0713548162726f), vec_splat(1.59576912161f));
     return v * vec_sigmoid(twice_u);
 }
@@ -45,7 +54,7 @@ BL_INLINE vec gelu_tanh(vec v)
  * back, where the machine has a fused multiply-add that tells. */
 BL_INLINE vec softplus(vec v, float beta)
 {
-    vec zero = vec_splat(0.0f), most = vec_splat(150.0f / beta);
+    vec zero = vec_splat(0.0f), most = vec_finite(vec_splat(150.0f / beta));
     vec size = vec_select(vec_less(most, vec_abs(v)), most, vec_abs(v));
     vec product = size * beta;
     vec lost = vec_fma(size, vec_splat(beta), -product);
@@ -65,17 +74,16 @@ static void activate(bl_activation kind, const float *parameters, const float *x
     case BL_ACT_RELU: ACTIVATE_ROW(vec_leaky(v, 0.0f));
     case BL_ACT_LEAKY_RELU:
     case BL_ACT_PRELU: ACTIVATE_ROW(vec_leaky(v, parameters[0]));
-    case BL_ACT_SILU: ACTIVATE_ROW(v * vec_sigmoid(v));
-    case BL_ACT_SOFTSIGN: ACTIVATE_ROW(v / (1.0f + vec_abs(v)));
+    case BL_ACT_SILU: ACTIVATE_ROW(silu(vec_at_least(v, -200.0f)));
+    case BL_ACT_SOFTSIGN: ACTIVATE_ROW(softsign(vec_finite(v)));
     case BL_ACT_HARDTANH: ACTIVATE_ROW(vec_clamp(v, parameters[0], parameters[1]));
     case BL_ACT_LEAKY_HARDTANH: ACTIVATE_ROW(leaky_hardtanh(v, parameters));
-    case BL_ACT_HARDSWISH: ACTIVATE_ROW(v * (vec_clamp(v + 3.0f, 0.0f, 6.0f) / 6.0f));
+    case BL_ACT_HARDSWISH: ACTIVATE_ROW(hardswish(vec_at_least(v, -3.0f)));
     case BL_ACT_ELU: ACTIVATE_ROW(elu(v, parameters[0]));
     case BL_ACT_GELU: ACTIVATE_ROW(gelu(v));
     case BL_ACT_GELU_TANH: ACTIVATE_ROW(gelu_tanh(v));
     case BL_ACT_SOFTPLUS: ACTIVATE_ROW(softplus(v, parameters[0]));
-    case BL_ACT_HARDSIGMOID:
-        ACTIVATE_ROW(vec_clamp(vec_fma(v, vec_splat(parameters[0]), vec_splat(parameters[1])), 0.0f, 1.0f));
+    case BL_ACT_HARDSIGMOID: ACTIVATE_ROW(hardsigmoid(vec_finite(v), parameters));
     case BL_ACT_SNAKE: ACTIVATE_ROW(snake(v, parameters[0]));
     default: ACTIVATE_ROW(v);
     }
@@ -118,14 +126,15 @@ static void affine(const float *x, float scale, float shift, float *y, int32_t f
     EACH_VECTOR(i, frames) vec_store(y + i, vec_fma(vec_load(x + i), vec_splat(scale), vec_splat(shift)));
 }
 
-/* Where t is 0 or 1 the other side does not count at all, not even an infinite or NaN one. */
+/* Where t is 0 or 1 the other side does not count at all, not even an infinite or NaN one. Any other t goes, also
+ * one outside 0 to 1: gates need not be sigmoids. */
 static void crossfade(const float *a, const float *b, const float *t, float *y, int32_t frames)
 {
     EACH_VECTOR(i, frames)
     {
         vec from = vec_load(a + i), to = vec_load(b + i), at = vec_load(t + i);
         vec mixed = vec_fma(to, at, from * (1.0f - at));
-        mixed = vec_select(vec_less(vec_splat(0.0f), at), mixed, from);
-        vec_store(y + i, vec_select(vec_less(at, vec_splat(1.0f)), mixed, to));
+        mixed = vec_select(vec_equal(at, vec_splat(0.0f)), from, mixed);
+        vec_store(y + i, vec_select(vec_equal(at, vec_splat(1.0f)), to, mixed));
     }
 }

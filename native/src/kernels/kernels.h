@@ -71,16 +71,19 @@ typedef struct bl_gru_job {
 } bl_gru_job;
 
 /* The largest of `kernel` frames, for one row; x at the newest frame of the first window. The first wrapped_taps
- * taps lie `wrap` floats further on, as a convolution's do. */
+ * taps lie `wrap` floats further on, as a convolution's do. Frames before x + start do not count, which only the
+ * first `early` windows notice. */
 typedef struct bl_pool_job {
     const float *x;
     float *y;
     int64_t wrap;
+    int64_t start;
     int32_t wrapped_taps;
     int32_t kernel;
     int32_t dilation;
     int32_t stride;
     int32_t frames; /* of y */
+    int32_t early;
 } bl_pool_job;
 
 typedef struct bl_kernels {

@@ -2,6 +2,8 @@
  *
  * Polynomials and the split of ln 2 are those of the Cephes library's expf and tanhf (Moshier). */
 
+#include <float.h>
+
 #define MATH_ROUND 12582912.0f /* 1.5 * 2^23: adding and subtracting it rounds to the nearest integer */
 
 BL_INLINE vec vec_clamp(vec x, float low, float high)
@@ -10,12 +12,21 @@ BL_INLINE vec vec_clamp(vec x, float low, float high)
     return vec_select(vec_less(vec_splat(high), x), vec_splat(high), x);
 }
 
-/* v above zero, v * slope below. A slope of 0 gives 0, also for -infinity. */
+/* v * slope below zero, else v, also where it is NaN. A slope of 0 gives 0, also for -infinity. */
 BL_INLINE vec vec_leaky(vec v, float slope)
 {
     vec zero = vec_splat(0.0f);
-    return vec_select(vec_less(zero, v), v, slope == 0.0f ? zero : v * slope);
+    return vec_select(vec_less(v, zero), slope == 0.0f ? zero : v * slope, v);
 }
+
+/* v, but not below `low`: for functions whose product with an infinite v would be NaN where they have settled. */
+BL_INLINE vec vec_at_least(vec v, float low)
+{
+    return vec_select(vec_less(v, vec_splat(low)), vec_splat(low), v);
+}
+
+/* v, the largest number there is standing for infinity. */
+BL_INLINE vec vec_finite(vec v) { return vec_clamp(v, -FLT_MAX, FLT_MAX); }
 
 /* exp(x). Below -87.3 the result is not normal and flushes to zero; above 88.7 it is infinite. */
 BL_INLINE vec vec_exp(vec x)

@@ -13,6 +13,18 @@ BL_INLINE vec vec_log1p_fraction(vec x)
     return vec_fma(p * z, s, 2.0f * s);
 }
 
+/* Phi(x) - 1/2 for |x| <= 1: an odd polynomial. */
+BL_INLINE vec vec_normal_middle(vec x)
+{
+    vec z = x * x;
+    vec p = vec_fma(vec_splat(-7.65214008e-6f), z, vec_splat(1.13481161e-4f));
+    p = vec_fma(p, z, vec_splat(-1.18632533e-3f));
+    p = vec_fma(p, z, vec_splat(9.97332204e-3f));
+    p = vec_fma(p, z, vec_splat(-6.64903596e-2f));
+    p = vec_fma(p, z, vec_splat(3.98942292e-1f));
+    return p * x;
+}
+
 /* 1 - Phi(x) = erfc(x / sqrt(2)) / 2 for x >= 0, as exp(-x^2 / 2) times what is left, a smooth function of
  * w = 1 / (1 + 0.3 x). The exponential flushes to zero before x leaves the range of the fit, 14.5. */
 BL_INLINE vec vec_normal_tail(vec x)

@@ -16,6 +16,7 @@ static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
 static inline void vec_store(float *p, vec v) { *(vec_unaligned *)p = v; }
 static inline vec vec_splat(float x) { return x - (vec){0}; }
 static inline vec_mask vec_less(vec a, vec b) { return a < b; }
+static inline vec_mask vec_equal(vec a, vec b) { return a == b; }
 static inline vec vec_select(vec_mask m, vec yes, vec no)
 {
     return (vec)((m & (vec_int)yes) | (~m & (vec_int)no));

@@ -2,7 +2,6 @@
 #ifndef BL_VEC_H
 #define BL_VEC_H
 
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -18,9 +17,11 @@ static inline void vec_store(float *p, vec v) { *p = v; }
 static inline vec vec_splat(float x) { return x; }
 static inline vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec_mask vec_less(vec a, vec b) { return a < b; }
+static inline vec_mask vec_equal(vec a, vec b) { return a == b; }
 static inline vec vec_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
 static inline vec vec_abs(vec a) { return __builtin_fabsf(a); }
-static inline vec_int vec_to_int(vec a) { return (int32_t)a; }
+/* C leaves open what a NaN is as an integer, even where the result is not used. */
+static inline vec_int vec_to_int(vec a) { return a == a ? (int32_t)a : 0; }
 static inline vec vec_from_bits(vec_int a)
 {
     vec v;

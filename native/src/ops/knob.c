@@ -8,7 +8,8 @@ static float on_ramp(float from, float to, int64_t frame, int32_t ramp_frames)
     if (frame >= ramp_frames) {
         return to;
     }
-    return frame <= 0 ? from : from + (to - from) * ((float)frame / (float)ramp_frames);
+    /* In double, as the way between two floats may be longer than a float can say. */
+    return frame <= 0 ? from : (float)(from + ((double)to - from) * ((double)frame / ramp_frames));
 }
 
 void bl_knob_reset(bl_knob *knob)
