@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import AudioFileError, BacklineError, DeviceError, MissingDependency, ModelError
 
 if TYPE_CHECKING:
-    from .api import conv1d, load, save
+    from .api import conv1d, from_torch, load, save
     from .engine import Model, Stream
 
 __version__ = "0.1.0"
@@ -31,11 +31,13 @@ __all__ = [
     "ModelError",
     "Stream",
     "conv1d",
+    "from_torch",
     "load",
     "save",
 ]
 
-_HOMES = {"conv1d": "api", "load": "api", "save": "api", "Model": "engine", "Stream": "engine"}
+_HOMES = dict.fromkeys(("conv1d", "from_torch", "load", "save"), "api")
+_HOMES |= {"Model": "engine", "Stream": "engine"}
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

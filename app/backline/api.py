@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from . import library
 from .engine import Model
 from .errors import BacklineError, ModelError
-from .formats import load_graph, naming
+from .formats import load_graph, naming, torch_module
 from .formats.backline_file import encode
-from .graph import Graph
+from .graph import Graph, Knob
 from .layers import MAX_SIZE, Array, Conv1d, check_size
 from .pending import PendingFile, reason
 
@@ -57,6 +57,62 @@ def load(
     graph = load_graph(found, quality=quality, layers=layers)
     with naming(found):
         return Model(_prewarmed(graph, prewarm).with_knobs(knobs or {}))
+
+
+def from_torch(
+    module: Any,
+    example: Any,
+    *,
+    sample_rate_hz: float | None = None,
+    name: str | None = None,
+    knobs: Mapping[str, Knob | Sequence[float]] | None = None,
+    time_axis: int | None = None,
+) -> Model:
+    """Make a model of a PyTorch module, which stays as it is; it runs as after ``module.eval()``.
+
+    The module is traced by ``torch.export`` and each of its ops becomes a node in float32, whatever precision
+    it is in. Layers that look ahead run late, by `model.latency_frames`. Needs ``pip install
+    'backline[torch]'``; what `save` makes of the model does not.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    example : tensor or tuple of tensors
+        What its forward takes, one example (batch 1) of any values: the audio first, then parameters and
+        states. An input that is cached or starts a recurrent layer, and comes out again as the next such
+        state, is a state; so is a buffer the module changes. Any other is a parameter: a knob for each entry.
+    sample_rate_hz : float, optional
+    name : str, optional
+        The class's name otherwise.
+    knobs : mapping of str to Knob or (default, minimum, maximum), optional
+        Ranges by the name of the input in the module's forward, with ``_0``, ``_1``... where it has several
+        entries; 0, 0 and 1 otherwise.
+    time_axis : int, optional
+        That of the audio; its longest axis otherwise.
+
+    Raises
+    ------
+    ModelError
+        The module cannot be traced, or does what no stream can, or holds an op that is not supported: one
+        sentence with the path of the layer and the op.
+    MissingDependency
+        PyTorch is not installed.
+
+    Examples
+    --------
+    >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 9, padding="same"), torch.nn.Tanh(),
+    ...                           torch.nn.Conv1d(8, 1, 1))
+    >>> model = backline.from_torch(net, torch.zeros(1, 1, 1024), sample_rate_hz=48000)
+    >>> model.latency_frames
+    4
+    >>> backline.save(model, "net.backline")
+    """
+    title = type(module).__name__ if name is None else str(name)
+    with naming(title):
+        graph = torch_module.read(
+            module, example, sample_rate_hz=sample_rate_hz, name=title, knobs=knobs, time_axis=time_axis
+        )
+        return Model(graph)
 
 
 def save(model: Model | Graph, path: Path, *, overwrite: bool = False) -> None:
