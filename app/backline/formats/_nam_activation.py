@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import numpy as np
+
 from ..activations import Activation
 from ..errors import ModelError
+from ..layers import Activate, Affine, Node
 from ._reading import Fields, as_array, as_float32, as_list, refuse
 
 _KINDS = {
@@ -19,6 +24,7 @@ _KINDS = {
     "LeakyHardtanh": "leaky_hardtanh",
     "LeakyHardTanh": "leaky_hardtanh",
     "Softsign": "softsign",
+    "Softsigmoid": "softsign",
 }
 
 #: Parameters by kind, in the graph's order, with NeuralAmpModelerCore's defaults.
@@ -29,13 +35,41 @@ _DEFAULTS = {
 }
 
 
-def read_activation(value: object, where: str, notes: dict[str, None]) -> Activation:
+@dataclass(frozen=True)
+class Curve:
+    """A .nam activation in the graph's terms: one of these, for Softsigmoid halved and raised by a half."""
+
+    activation: Activation
+    is_halved: bool = False
+
+    def nodes(self, output: str, source: str) -> tuple[Node, ...]:
+        """Nodes that apply it to the signal `source` and call the answer `output`."""
+        if not self.is_halved:
+            return (Activate(output, source, self.activation),)
+        half = np.full(1, 0.5, np.float32)
+        half.flags.writeable = False
+        between = f"{output} softsign"
+        return (Activate(between, source, self.activation), Affine(output, between, half, half))
+
+    def lead(self, channels: int, full: int) -> Curve:
+        """The same for the leading `channels` of `full`: slopes per channel, where it has them, are cut."""
+        slopes = self.activation.parameters
+        if self.activation.kind != "prelu" or len(slopes) != full:
+            return self
+        return replace(self, activation=Activation("prelu", slopes[:channels]))
+
+
+SIGMOID = Curve(Activation("sigmoid"))
+
+
+def read_activation(value: object, where: str, notes: dict[str, None]) -> Curve:
     """Read one activation.
 
     Parameters
     ----------
     value : object
-        A name, or an object with ``type`` and parameters, as parsed from JSON.
+        A name, or an object with ``type`` and parameters, as parsed from JSON. The trainer says ``name`` for
+        ``type`` in a post-stack head, and a ConvNet's names may begin with an underscore.
     where : str
         Layer for error messages.
     notes : dict of str to None
@@ -51,11 +85,12 @@ def read_activation(value: object, where: str, notes: dict[str, None]) -> Activa
     if not isinstance(value, dict):
         refuse(where, "an activation's name or an object with its type", value)
     fields = Fields(value, where)
-    name = fields.text("type")
+    name = fields.text("type" if "type" in value or "name" not in value else "name")
+    name = name.removeprefix("_")
     if name not in _KINDS:
         raise ModelError(f"{where}: expected an activation out of {', '.join(_KINDS)}, found {name[:40]!r}")
     kind = _KINDS[name]
-    known = {"type", "inplace"}
+    known = {"type", "name", "inplace"}
     if kind == "prelu":
         known |= {"negative_slope", "negative_slopes"}
         parameters = _slopes(fields)
@@ -76,7 +111,11 @@ def read_activation(value: object, where: str, notes: dict[str, None]) -> Activa
             f"{where}: Hardtanh is limited at {limits} as it was trained; "
             "NeuralAmpModelerCore limits at -1 and 1"
         ] = None
-    return Activation(kind, parameters)
+    if name == "Softsigmoid":
+        notes[f"{where}: Softsigmoid is played as it was trained; NeuralAmpModelerCore does not load it"] = (
+            None
+        )
+    return Curve(Activation(kind, parameters), name == "Softsigmoid")
 
 
 def _slopes(fields: Fields) -> tuple[float, ...]:

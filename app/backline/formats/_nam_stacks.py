@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ModelError
-from ..layers import Activate, BatchNorm, Conv1d, Lstm, Node, check_groups
+from ..layers import BatchNorm, Conv1d, Lstm, Node, check_groups
 from ._nam_activation import read_activation
 from ._nam_parts import Parts
 from ._reading import Fields, WeightCursor
@@ -69,7 +69,7 @@ def read_conv_net(config: Fields, weights: WeightCursor) -> Parts:
         nodes.append(Conv1d(f"{where} conv", below, kernel, bias, groups, dilation))
         if has_norm:
             nodes.append(_batch_norm(f"{where} batchnorm", nodes[-1].output, channels, weights))
-        nodes.append(Activate(f"{where} activation", nodes[-1].output, activation))
+        nodes += activation.nodes(f"{where} activation", nodes[-1].output)
         below, width = nodes[-1].output, channels
     head = weights.take((outputs, channels, 1), "head")
     nodes.append(Conv1d("head", below, head, weights.take((outputs,), "head")))

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph
-from ..layers import Activate, Add, Affine, Array, Conv1d, Crossfade, Multiply, Node, Slice, check_groups
+from ..layers import Add, Affine, Array, Conv1d, Crossfade, Multiply, Node, Slice, check_groups
 from ._nam_activation import read_activation
 from ._nam_parts import Parts, nodes_inside, settling_frames
 from ._nam_wavenet_config import FILMS, Film, Layer, LayerArray, Width, read_array, whole
@@ -130,7 +129,7 @@ def _post_stack(builder: _Builder, config: Fields, signal: str, channels: int, n
         below = scaled
         for i, kernel in enumerate(kernels):
             where = f"post-stack head layer {i}"
-            builder.nodes.append(Activate(f"{where} activation", below, activation))
+            builder.nodes += activation.nodes(f"{where} activation", below)
             taken = builder.take(f"{where} conv", whole(widths[i]), whole(widths[i + 1]), kernel, bias=True)
             below = builder.conv(f"{where} conv", f"{where} activation", taken)
     scale = builder.weights.take((1,), "head scale")
@@ -315,15 +314,17 @@ class _LayerBuilder:
     def _activation(self, z: str) -> str:
         """Append plain, gated or blended activation of `z`; return its signal."""
         where, layer, width = self._where, self._layer, self._bottleneck
-        activation, gate = self._slimmed(layer.activation), self._slimmed(layer.secondary)
+        activation, gate = (
+            curve.lead(width, self._full_bottleneck) for curve in (layer.activation, layer.secondary)
+        )
         if layer.gating == "none":
-            self._builder.nodes.append(Activate(f"{where} activation", z, activation))
+            self._builder.nodes += activation.nodes(f"{where} activation", z)
             return f"{where} activation"
         self._builder.nodes += [
             Slice(f"{where} top", z, 0, width),
             Slice(f"{where} bottom", z, width, width),
-            Activate(f"{where} activation", f"{where} top", activation),
-            Activate(f"{where} gate", f"{where} bottom", gate),
+            *activation.nodes(f"{where} activation", f"{where} top"),
+            *gate.nodes(f"{where} gate", f"{where} bottom"),
         ]
         if layer.gating == "gated":
             self._builder.nodes.append(Multiply(f"{where} gated", f"{where} activation", f"{where} gate"))
@@ -332,9 +333,3 @@ class _LayerBuilder:
             Crossfade(f"{where} blended", f"{where} top", f"{where} activation", f"{where} gate")
         )
         return f"{where} blended"
-
-    def _slimmed(self, activation: Activation) -> Activation:
-        """Keep the leading slopes where there is one per channel."""
-        if activation.kind != "prelu" or len(activation.parameters) != self._full_bottleneck:
-            return activation
-        return Activation(activation.kind, activation.parameters[: self._bottleneck])

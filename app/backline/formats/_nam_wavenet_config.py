@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-from ..activations import Activation
 from ..errors import ModelError
-from ._nam_activation import read_activation
+from ._nam_activation import SIGMOID, Curve, read_activation
 from ._reading import Fields, as_integer, as_text, refuse
 
 #: Places of feature-wise linear modulation in a layer, in the order in which a file has their weights.
@@ -64,8 +63,8 @@ class Layer:
     kernel: int
     dilation: int
     gating: str
-    activation: Activation
-    secondary: Activation
+    activation: Curve
+    secondary: Curve
 
 
 @dataclass(frozen=True)
@@ -250,9 +249,9 @@ def _read_layers(fields: Fields, notes: dict[str, None]) -> tuple[Layer, ...]:
     )
 
 
-def _secondary(value: object, gating: str, where: str, notes: dict[str, None]) -> Activation:
+def _secondary(value: object, gating: str, where: str, notes: dict[str, None]) -> Curve:
     if gating == "none" or value is None:
-        return Activation("sigmoid")
+        return SIGMOID
     return read_activation(value, where, notes)
 
 
