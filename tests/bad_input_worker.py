@@ -83,7 +83,10 @@ def outcome(path: str, quality: float, layers: list[dict[str, Any]] | None) -> d
         assert "\n" not in text, text
         assert len(text) < 500 + len(path), text
         return {"outcome": "refused", "sentence": text.removeprefix(f"{path}: ")}
-    play(model)
+    try:
+        play(model)
+    except MemoryError:  # what a stream may say
+        return {"outcome": "model without memory to play"}
     return {"outcome": "model"}
 
 

@@ -211,7 +211,7 @@ class Worker:
     def ask(
         self, path: Path, quality: float = 1.0, layers: list[dict[str, Any]] | None = None, tally: str = ""
     ) -> str | None:
-        """Load and play a file; return None, or the sentence of its refusal; all else is an `AssertionError`."""
+        """Load and play a file; return None or the sentence of its refusal, raise `AssertionError` else."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None

@@ -289,12 +289,22 @@ def test_a_pipe_that_takes_the_place_of_a_file(tmp_path: Path, monkeypatch: pyte
     assert "no regular file" in refusal(path)
 
 
-def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("change", ["grow", "shrink"])
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     path = tmp_path / "model.nam"
-    path.write_text(json.dumps(wavenet()))
-    monkeypatch.setattr(formats, "MAX_FILE_BYTES", 10)
-    monkeypatch.setattr(formats, "_check_file", lambda status: None)
-    assert "more than 10 bytes" in refusal(path)
+    text = json.dumps(wavenet())
+    path.write_text(text)
+    stat_of = os.fstat
+
+    def change_after(file: int) -> os.stat_result:
+        found = stat_of(file)
+        path.write_text(text + " " if change == "grow" else text[:-1])
+        return found
+
+    monkeypatch.setattr(formats.os, "fstat", change_after)
+    assert refusal(path) == f"had {len(text)} bytes and changed while it was read"
 
 
 @pytest.mark.parametrize("quality", [-0.1, 1.1, float("nan"), float("inf"), "1", None, True])

@@ -6,6 +6,8 @@ The records mirror ``bl_rate``, ``bl_buffer``, ``bl_tensor`` and ``bl_op`` of ``
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -122,6 +124,7 @@ class _Compiler:
         self.tensors: list[Tensor] = []
         self.by_name: dict[str, int] = {}
         self.homes: dict[str, tuple[str, int]] = {}
+        self.roots: dict[str, tuple[str, int]] = {}
 
     def tape(self) -> Tape:
         self._place_signals()
@@ -158,11 +161,15 @@ class _Compiler:
 
     def _root(self, name: str) -> tuple[str, int]:
         """The signal that owns the buffer of this one, and this one's first row there."""
-        offset = 0
-        while name in self.homes:
-            name, rows = self.homes[name]
-            offset += rows
-        return name, offset
+        path = []
+        while name in self.homes and name not in self.roots:
+            path.append(name)
+            name, _ = self.homes[name]
+        root, offset = self.roots.get(name, (name, 0))
+        for part in reversed(path):
+            offset += self.homes[part][1]
+            self.roots[part] = (root, offset)
+        return root, offset
 
     def _lookbacks(self) -> dict[str, int]:
         """By signal that owns a buffer: how far back its readers, and those of its parts, look."""
@@ -330,8 +337,13 @@ class _ScratchPlan:
         self.tensors = compiler.tensors
         self.rows = 0
         self.live: dict[int, range] = {}  # buffer -> scratch rows
-        self.last_read = self._last_reads(ops, output)
-        self._place(self.tensors[0].buffer)  # the input is the first signal of every graph
+        self.gaps = [range(sys.maxsize)]  # rows between those, in order
+        source = self.tensors[0].buffer  # the input is the first signal of every graph
+        self.last_read = {source: 0} | self._last_reads(ops, output)
+        self.dying: dict[int, list[int]] = {}
+        for buffer, index in self.last_read.items():
+            self.dying.setdefault(index, []).append(buffer)
+        self._place(source)
         for index, op in enumerate(ops):
             self._step(index, op)
 
@@ -355,8 +367,9 @@ class _ScratchPlan:
             else:
                 self.live[buffer] = self.live.pop(heir)
                 self.buffers[buffer].scratch_row = self.live[buffer].start
-        for buffer in [b for b in self.live if self.last_read.get(b, -1) <= index]:
-            del self.live[buffer]
+        for buffer in self.dying.get(index, ()):
+            if buffer in self.live:
+                self._release(self.live.pop(buffer))
 
     def _heir(self, index: int, op: Op, number: int, buffer: int) -> int | None:
         """The buffer of an input that dies here and whose rows the output may overwrite."""
@@ -386,11 +399,20 @@ class _ScratchPlan:
     def _place(self, buffer: int) -> None:
         if self.buffers[buffer].is_ring or buffer in self.live:
             return
-        first, rows = 0, self.buffers[buffer].rows
-        for taken in sorted(self.live.values(), key=lambda rows: rows.start):
-            if taken.start - first >= rows:
-                break
-            first = max(first, taken.stop)
-        self.live[buffer] = range(first, first + rows)
-        self.buffers[buffer].scratch_row = first
-        self.rows = max(self.rows, first + rows)
+        rows = self.buffers[buffer].rows
+        index = next(i for i, gap in enumerate(self.gaps) if len(gap) >= rows)
+        gap = self.gaps[index]
+        self.gaps[index : index + 1] = [gap[rows:]] if len(gap) > rows else []
+        self.live[buffer] = gap[:rows]
+        self.buffers[buffer].scratch_row = gap.start
+        self.rows = max(self.rows, gap.start + rows)
+
+    def _release(self, rows: range) -> None:
+        """Give rows back, joined with the gaps at either end."""
+        index = bisect_left(self.gaps, rows.start, key=lambda gap: gap.start)
+        start, stop, first, last = rows.start, rows.stop, index, index
+        if index > 0 and self.gaps[index - 1].stop == start:
+            start, first = self.gaps[index - 1].start, index - 1
+        if index < len(self.gaps) and self.gaps[index].start == stop:
+            stop, last = self.gaps[index].stop, index + 1
+        self.gaps[first:last] = [range(start, stop)]

@@ -17,8 +17,12 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .layers import MAX_SIZE, Array, Node, Signal, Signals, check_size
+from .layers import MAX_NODES, MAX_SIZE, Array, MaxPool1d, Node, Signal, Signals, check_size
 
+#: Most multiply-adds that settling may take: a second of a model with a million weights, and some more.
+MAX_PREWARM_WORK = 2.0**36
+#: What a number of a signal costs besides.
+_WORK_OF_A_NUMBER = 8
 #: Longest way of a knob from one value to another.
 MAX_RAMP_MS = 60000.0
 
@@ -113,7 +117,8 @@ class Graph:
     Raises
     ------
     ModelError
-        A node reads what nobody wrote, a name is used twice, or shapes disagree.
+        A node reads what nobody wrote, a name is used twice, shapes disagree, or there is more of something
+        than anybody needs.
     """
 
     nodes: tuple[Node, ...]
@@ -131,6 +136,8 @@ class Graph:
     signals: Signals = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if len(self.nodes) > MAX_NODES:
+            raise ModelError(f"has {len(self.nodes)} layers, at most {MAX_NODES} are allowed")
         signals: dict[str, Signal] = {}
         for signal in self._signals_in_order(signals):
             check_size(signal.name, "channel count", signal.rows)
@@ -139,8 +146,6 @@ class Graph:
             signals[signal.name] = signal
         if self.output not in signals:
             raise ModelError(f"output {self.output!r} is written by no layer")
-        if not 0 <= self.prewarm_frames <= MAX_SIZE:
-            raise ModelError(f"prewarm of {self.prewarm_frames} frames is outside 0 to {MAX_SIZE}")
         for knob in self.knobs:
             knob.check()
         if not 0 <= self.latency_frames <= MAX_SIZE:
@@ -148,6 +153,24 @@ class Graph:
         if self.sample_rate_hz is not None and not 1.0 <= self.sample_rate_hz <= 10e6:
             raise ModelError(f"sample rate {self.sample_rate_hz} Hz is outside 1 Hz to 10 MHz")
         object.__setattr__(self, "signals", signals)
+        self._check_prewarm()
+
+    def _check_prewarm(self) -> None:
+        """Raise `ModelError` where settling would take minutes."""
+        if not 0 <= self.prewarm_frames <= MAX_SIZE:
+            raise ModelError(f"prewarm of {self.prewarm_frames} frames is outside 0 to {MAX_SIZE}")
+        rows = sum(signal.rows * signal.rate for signal in self.signals.values())
+        pooled = sum(
+            node.kernel * self.signals[node.output].rows * self.signals[node.output].rate
+            for node in self.nodes
+            if isinstance(node, MaxPool1d)
+        )
+        work = self.prewarm_frames * (self.multiply_adds_per_frame + _WORK_OF_A_NUMBER * rows + pooled)
+        if work > MAX_PREWARM_WORK:
+            raise ModelError(
+                f"prewarm of {self.prewarm_frames} frames takes about {float(work):.1e} multiply-adds, "
+                f"at most {MAX_PREWARM_WORK:.1e} are allowed"
+            )
 
     def _signals_in_order(self, known: Signals) -> Iterator[Signal]:
         yield Signal(self.input, self.input_channels)

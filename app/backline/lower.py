@@ -7,6 +7,7 @@ same kernel.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from .errors import ModelError
 from .graph import Graph
 from .layers import (
     MAX_ELEMENTS,
+    MAX_NODES,
     Affine,
     Array,
     AvgPool1d,
@@ -54,14 +56,22 @@ _Table = Mapping[type[Node], Callable[[Any, Signals, str], list[Node]]]
 
 def _replaced(graph: Graph, table: _Table) -> Graph:
     nodes: list[Node] = []
-    taken = {name[:at] for name in graph.signals for at, letter in enumerate(name) if letter == " "}
+    names = sorted(graph.signals)
+    taken: set[str] = set()
+
+    def is_taken(stem: str) -> bool:
+        at = bisect_left(names, f"{stem} ")
+        return stem in taken or (at < len(names) and names[at].startswith(f"{stem} "))
+
     for node in graph.nodes:
+        if len(nodes) > MAX_NODES:
+            break  # more than a graph may have, as it will say
         lowered = table.get(type(node))
         if lowered is None:
             nodes.append(node)
             continue
         stem = node.output
-        while stem in taken:
+        while is_taken(stem):
             stem += "'"
         taken.add(stem)
         nodes.extend(lowered(node, graph.signals, stem))

@@ -143,14 +143,15 @@ def _read_bytes(path: Path) -> bytes:
     try:
         _check_file(path.stat())
         with open(path, "rb", opener=_without_waiting) as file:
-            _check_file(os.fstat(file.fileno()))  # another one may have taken its place
-            data = file.read(MAX_FILE_BYTES + 1)
+            status = os.fstat(file.fileno())
+            _check_file(status)  # another one may have taken its place
+            data = file.read(status.st_size + 1)
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ModelError(f"is no usable path: {error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ModelError(f"has more than {MAX_FILE_BYTES} bytes, which is the most that is read")
+    if len(data) != status.st_size:
+        raise ModelError(f"had {status.st_size} bytes and changed while it was read")
     return data
 
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import ModelError
-from ..layers import MAX_SIZE, Array
+from ..layers import MAX_NODES, MAX_SIZE, Array
 
 _LONGEST_SENTENCE = 400
 
@@ -131,9 +131,11 @@ def as_flag(value: object, where: str) -> bool:
 
 
 def as_list(value: object, where: str, of: str = "") -> Sequence[Any]:
-    """Return a list that is not empty; raise `ModelError` otherwise."""
+    """Return a list of 1 to `MAX_NODES` entries; raise `ModelError` otherwise."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) == 0:
         refuse(where, f"a list{of} that is not empty", value)
+    if len(value) > MAX_NODES:
+        refuse(where, f"a list{of} with at most {MAX_NODES} entries", value)
     return value
 
 

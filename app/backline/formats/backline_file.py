@@ -27,7 +27,7 @@ from .. import layers
 from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph, Knob, SelfTest
-from ..layers import Array, Mix, Node
+from ..layers import MAX_NODES, Array, Mix, Node
 from ._reading import (
     Fields,
     as_flag,
@@ -43,7 +43,6 @@ from ._reading import (
 
 VERSION = "1"
 _FORMAT = "backline"
-_MOST_NODES = 100_000
 _LOWEST = -(1 << 24)
 
 #: What nodes are called in files: for ever.
@@ -181,8 +180,8 @@ class _Reader:
     def graph(self, document: Fields) -> Graph:
         """The graph of a whole document."""
         raw_nodes = document.value("nodes")
-        if not isinstance(raw_nodes, list) or len(raw_nodes) > _MOST_NODES:
-            refuse(document.place("nodes"), f"a list of at most {_MOST_NODES} nodes", raw_nodes)
+        if not isinstance(raw_nodes, list) or len(raw_nodes) > MAX_NODES:
+            refuse(document.place("nodes"), f"a list of at most {MAX_NODES} nodes", raw_nodes)
         nodes = []
         for index, raw in enumerate(raw_nodes):
             with within(f"node {index}"):

@@ -23,6 +23,8 @@ MAX_HOP = 1 << 12
 MAX_RATE = 256
 #: A frame before any prewarm: where a layer that may begin late begins unless told otherwise.
 EARLIEST = -MAX_SIZE
+#: Most layers of a graph, those counted that a layer is taken apart into.
+MAX_NODES = 1 << 16
 #: Largest number of float32 parameters one array of a graph may hold (256 MiB).
 MAX_ELEMENTS = 1 << 26
 
