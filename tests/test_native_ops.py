@@ -23,9 +23,6 @@ from backline.errors import ModelError
 from backline.graph import Graph
 from backline.layers import (
     Activate,
-    Add,
-    Concat,
-    Conv1d,
     Delay,
     Gru,
     Interleave,
@@ -193,40 +190,6 @@ def test_delays(isa, delay, start):
     expected = np.concatenate([np.zeros((3, delay), np.float32), x], axis=1)[:, :500]
     expected[:, :start] = 0
     assert np.array_equal(run(isa, Delay("y", "x", delay, start), x), expected)
-
-
-@st.composite
-def moving_graphs(draw) -> Graph:
-    """Down by one ratio, back up by another, with everything that looks back on the way."""
-    seed, down, up = draw(SEEDS), draw(st.integers(1, 5)), draw(st.integers(1, 4))
-    kernel, dilation = draw(st.integers(1, 4)), draw(st.sampled_from([1, 3, 150]))
-    start = draw(st.integers(-3, 40))
-    late = abs(start)
-    gru = gru_node(seed, 2, 3, draw(st.booleans()), late)
-    lstm = lstm_node(seed, 3, 2, draw(st.booleans()), late)
-    nodes = (
-        gru,
-        Delay("late", "y", draw(st.sampled_from([0, 1, 200])), late),
-        Concat("both", ("late", "x")),
-        MaxPool1d("low", "both", kernel, down, dilation, start),
-        Upsample("held", "low", up),
-        Upsample("lines", "low", up, "linear", start),
-        Add("sum", "held", "lines"),
-        Conv1d("wide", "sum", array(seed, 6, 5, 2), dilation=draw(st.integers(1, 9))),
-        Activate("bent", "wide", Activation("snake", (0.5, 1.0, 2.0, -1.0, 3.0, 0.1))),
-        Interleave("high", "bent", 2),
-        Lstm("end", "high", lstm.weight_ih, lstm.weight_hh, lstm.bias, lstm.h0, lstm.c0, late),
-    )
-    return Graph(nodes, "x", 2, "end", prewarm_frames=draw(st.sampled_from([0, 77])))
-
-
-@pytest.mark.parametrize("name", ISAS)
-@given(graph=moving_graphs(), sizes=st.lists(st.integers(1, 200), max_size=30), seed=SEEDS)
-@examples(25)
-def test_blocks_change_no_bit(name, graph, sizes, seed):
-    x = array(seed, 2, 900)
-    options = {"prewarm_frames": graph.prewarm_frames}
-    assert np.array_equal(run(name, graph.nodes, x, sizes, **options), run(name, graph.nodes, x, **options))
 
 
 # What C refuses, whoever compiled it
