@@ -237,7 +237,7 @@ def _roles(shape: Sequence[int], time_axis: int | None, is_audio: bool = False) 
     roles: list[Role] = ["unit"] * len(shape)
     if time_axis is not None:
         roles[time_axis] = "time"
-    if is_audio and len(shape) >= 3 and shape[0] != 1:
+    if is_audio and len(shape) >= 3 and time_axis != 0 and shape[0] != 1:
         raise ModelError(f"expected one example in the first axis of {list(shape)}")
     names: tuple[Role, ...] = ("channels",)
     if is_audio and len(shape) == 4:

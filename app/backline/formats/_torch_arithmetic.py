@@ -31,68 +31,68 @@ def _other(call: Call) -> Value:
 
 
 def _add(call: Call) -> Value:
-    return call.net.add(call.value("self"), _other(call))
+    return call.net.add(call.first, _other(call))
 
 
 def _sub(call: Call) -> Value:
-    return call.net.subtract(call.value("self"), _other(call))
+    return call.net.subtract(call.first, _other(call))
 
 
 def _rsub(call: Call) -> Value:
     alpha = call.number("alpha")
-    return call.net.subtract(call.value("other"), _scaled(call.net, call.value("self"), alpha))
+    return call.net.subtract(call.value("other"), _scaled(call.net, call.first, alpha))
 
 
 def _mul(call: Call) -> Value:
-    return call.net.multiply(call.value("self"), call.value("other"))
+    return call.net.multiply(call.first, call.value("other"))
 
 
 def _div(call: Call) -> Value:
     if call.get("rounding_mode") is not None:
         raise ModelError("rounds what it divides, which is not supported")
-    return call.net.divide(call.value("self"), call.value("other"))
+    return call.net.divide(call.first, call.value("other"))
 
 
 def _neg(call: Call) -> Value:
-    return call.net.multiply(call.value("self"), np.array(-1.0))
+    return call.net.multiply(call.first, np.array(-1.0))
 
 
 def _pow(call: Call) -> Value:
-    return call.net.power(call.value("self"), call.number("exponent"))
+    return call.net.power(call.first, call.number("exponent"))
 
 
 def _square(call: Call) -> Value:
-    return call.net.power(call.value("self"), 2.0)
+    return call.net.power(call.first, 2.0)
 
 
 def _addcmul(call: Call) -> Value:
     net = call.net
     product = net.multiply(call.value("tensor1"), call.value("tensor2"))
-    return net.add(call.value("self"), _scaled(net, product, call.number("value")))
+    return net.add(call.first, _scaled(net, product, call.number("value")))
 
 
 def _lerp(call: Call) -> Value:
-    net, start = call.net, call.value("self")
+    net, start = call.net, call.first
     return net.add(start, net.multiply(call.value("weight"), net.subtract(call.value("end"), start)))
 
 
 def _sin(call: Call) -> Value:
-    return call.net.sin(call.value("self"))
+    return call.net.sin(call.first)
 
 
 def _cos(call: Call) -> Value:
-    return call.net.sin(call.net.add(call.value("self"), np.array(math.pi / 2)))
+    return call.net.sin(call.net.add(call.first, np.array(math.pi / 2)))
 
 
 def _erf(call: Call) -> Value:
-    return call.net.erf(call.value("self"))
+    return call.net.erf(call.first)
 
 
 # Matrices.
 
 
 def _linear(call: Call) -> Value:
-    return call.net.linear(call.value("input"), call.array("weight"), call.optional_array("bias"))
+    return call.net.linear(call.first, call.array("weight"), call.optional_array("bias"))
 
 
 def _product(net: Network, a: Value, b: Value) -> Value:
@@ -104,14 +104,14 @@ def _product(net: Network, a: Value, b: Value) -> Value:
 
 def _matmul(call: Call) -> Value:
     second = "mat2" if "mat2" in call.arguments else "other" if "other" in call.arguments else "vec"
-    return _product(call.net, call.value("self"), call.value(second))
+    return _product(call.net, call.first, call.value(second))
 
 
 def _addmm(call: Call) -> Value:
     net = call.net
     names = ("batch1", "batch2") if "batch1" in call.arguments else ("mat1", "mat2")
     product = _product(net, call.value(names[0]), call.value(names[1]))
-    added = _scaled(net, call.value("self"), call.number("beta"))
+    added = _scaled(net, call.first, call.number("beta"))
     return net.add(_scaled(net, product, call.number("alpha")), added)
 
 
@@ -144,7 +144,7 @@ def _einsum(call: Call) -> Value:
 
 def _sum(call: Call, mean: bool) -> Value:
     """Sum or mean over axes other than time."""
-    net, value = call.net, call.value("self")
+    net, value = call.net, call.first
     track = net.track(value)
     dims = call.get("dim")
     axes = range(len(track.shape)) if dims is None else dims if isinstance(dims, list | tuple) else [dims]
@@ -166,17 +166,12 @@ def _sum(call: Call, mean: bool) -> Value:
 
 
 def _activation(kind: str, *parameters: float) -> Handler:
-    return lambda call: call.net.activate(_only(call), Activation(kind, parameters))
-
-
-def _only(call: Call) -> Value:
-    """The one tensor an activation takes, whatever it is called."""
-    return call.value("self" if "self" in call.arguments else "input")
+    return lambda call: call.net.activate(call.first, Activation(kind, parameters))
 
 
 def _with_parameters(kind: str, *names: str) -> Handler:
     def handler(call: Call) -> Value:
-        return call.net.activate(_only(call), Activation(kind, tuple(call.number(name) for name in names)))
+        return call.net.activate(call.first, Activation(kind, tuple(call.number(name) for name in names)))
 
     return handler
 
@@ -184,24 +179,24 @@ def _with_parameters(kind: str, *names: str) -> Handler:
 def _elu(call: Call) -> Value:
     if call.number("input_scale") != 1.0:
         raise ModelError("scales its input, which is not supported")
-    made = call.net.activate(call.value("self"), Activation("elu", (call.number("alpha"),)))
+    made = call.net.activate(call.first, Activation("elu", (call.number("alpha"),)))
     return _scaled(call.net, made, call.number("scale"))
 
 
 def _selu(call: Call) -> Value:
-    made = call.net.activate(call.value("self"), Activation("elu", (_SELU_ALPHA,)))
+    made = call.net.activate(call.first, Activation("elu", (_SELU_ALPHA,)))
     return _scaled(call.net, made, _SELU_SCALE)
 
 
 def _celu(call: Call) -> Value:
     net, alpha = call.net, call.number("alpha")
-    inner = _scaled(net, call.value("self"), 1.0 / alpha)
+    inner = _scaled(net, call.first, 1.0 / alpha)
     return _scaled(net, net.activate(inner, Activation("elu", (1.0,))), alpha)
 
 
 def _prelu(call: Call) -> Value:
     slopes = call.array("weight").ravel()
-    value = call.value("self")
+    value = call.first
     if slopes.size > 1:
         track = call.net.track(value)
         if len(track.shape) < 2:
@@ -214,12 +209,12 @@ def _rrelu(call: Call) -> Value:
     if flag(call, "training"):
         raise ModelError("draws random numbers")
     slope = (call.number("lower") + call.number("upper")) / 2
-    return call.net.activate(call.value("self"), Activation("leaky_relu", (slope,)))
+    return call.net.activate(call.first, Activation("leaky_relu", (slope,)))
 
 
 def _gelu(call: Call) -> Value:
     kind = "gelu_tanh" if call["approximate"] == "tanh" else "gelu"
-    return call.net.activate(call.value("self"), Activation(kind))
+    return call.net.activate(call.first, Activation(kind))
 
 
 def _softplus(call: Call) -> Value:
@@ -227,29 +222,27 @@ def _softplus(call: Call) -> Value:
         raise ModelError(
             f"turns into a line at {call.number('threshold'):g}; expected {_SOFTPLUS_THRESHOLD:g} or more"
         )
-    return call.net.activate(call.value("self"), Activation("softplus", (call.number("beta"),)))
+    return call.net.activate(call.first, Activation("softplus", (call.number("beta"),)))
 
 
 def _log_sigmoid(call: Call) -> Value:
     net = call.net
-    return _scaled(
-        net, net.activate(_scaled(net, call.value("self"), -1.0), Activation("softplus", (1.0,))), -1.0
-    )
+    return _scaled(net, net.activate(_scaled(net, call.first, -1.0), Activation("softplus", (1.0,))), -1.0)
 
 
 def _mish(call: Call) -> Value:
-    net, x = call.net, call.value("self")
+    net, x = call.net, call.first
     return net.multiply(x, net.activate(net.activate(x, Activation("softplus", (1.0,))), Activation("tanh")))
 
 
 def _abs(call: Call) -> Value:
     net, relu = call.net, Activation("relu")
-    x = call.track("self")
+    x = call.net.track(call.first)
     return net.add(net.activate(x, relu), net.activate(_scaled(net, x, -1.0), relu))
 
 
 def _softmax(call: Call) -> Value:
-    track = call.track("self")
+    track = call.net.track(call.first)
     axis = call.axis(track)
     if track.roles[axis] == "time":
         raise ModelError("takes a softmax along time, which has no end")
@@ -257,7 +250,7 @@ def _softmax(call: Call) -> Value:
 
 
 def _glu(call: Call) -> Value:
-    net, x = call.net, call.value("self")
+    net, x = call.net, call.first
     axis = call.axis(x)
     half = net.shape_of(x)[axis] // 2
     gate = net.activate(net.cut(x, axis, half, 2 * half), Activation("sigmoid"))
@@ -273,7 +266,7 @@ def _clip(low: str | float | None, high: str | float | None) -> Handler:
                 return None if call.get(given) is None else call.number(given)
             return given
 
-        return call.net.clip(call.value("self"), limit(low), limit(high))
+        return call.net.clip(call.first, limit(low), limit(high))
 
     return handler
 

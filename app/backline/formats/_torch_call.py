@@ -58,6 +58,11 @@ class Call:
         """A tensor that moves with time."""
         return self.net.track(self.value(name))
 
+    @property
+    def first(self) -> Value:
+        """The tensor it works on, whatever the op calls it."""
+        return self.value("self" if "self" in self.arguments else "input")
+
     def array(self, name: str) -> Array:
         """A constant tensor in float32."""
         found = self.arguments[name]

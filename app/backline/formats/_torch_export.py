@@ -290,7 +290,8 @@ def _exported(program: Any, notes: list[str]) -> Exported:
         node = str(getattr(spec.arg, "name", ""))
         if node in nodes:
             of = by_target.get(spec.target) if spec.kind.name.endswith("MUTATION") else None
-            outputs.append((str(spec.target) if of else node, node, of))
+            name = str(spec.target) if of else f"{len([o for o in outputs if o[2] is None])}"
+            outputs.append((name, node, of))
     ops = tuple(node for node in program.graph.nodes if node.op not in ("placeholder", "output"))
     return Exported(ops, constants, (*inputs, *buffers), tuple(outputs), tuple(notes))
 

@@ -31,7 +31,7 @@ def _conv(call: Call) -> Value:
     else:
         pads = [(amount, amount) for amount in call.integers("padding", over)]
     return call.net.conv(
-        call.value("input"),
+        call.first,
         weight,
         call.optional_array("bias"),
         stride=call.integers("stride", over),
@@ -48,7 +48,7 @@ def _conv_transpose(call: Call) -> Value:
     (stride,), (dilation,) = call.integers("stride", 1), call.integers("dilation", 1)
     (pad,), (extra,) = call.integers("padding", 1), call.integers("output_padding", 1)
     return call.net.conv_transpose(
-        call.value("input"),
+        call.first,
         weight,
         call.optional_array("bias"),
         stride=stride,
@@ -67,7 +67,7 @@ def _batch_norm(call: Call) -> Value:
     if flag(call, "training") or call.get("running_mean") is None:
         raise ModelError("normalises by the statistics of what it is given, which no stream knows")
     return call.net.batch_norm(
-        call.value("input"),
+        call.first,
         call.array("running_mean"),
         call.array("running_var"),
         call.optional_array("weight"),
@@ -166,7 +166,7 @@ def _window(call: Call) -> tuple[int, int, int, Pads]:
     stride = call.integers("stride", over) or kernel
     dilation = call.integers("dilation", over) if "dilation" in call.arguments else [1] * over
     padding = call.integers("padding", over)
-    track = call.track("input")
+    track = call.net.track(call.first)
     at = 0
     if over == 2:
         if track.axis("time") not in (2, 3):
@@ -179,7 +179,7 @@ def _window(call: Call) -> tuple[int, int, int, Pads]:
 
 def _along_time(call: Call, pool: Callable[[Value], Value]) -> Value:
     """Run a layer that wants time in the last axis on a tensor that has it elsewhere."""
-    track = call.track("input")
+    track = call.net.track(call.first)
     time = track.axis("time")
     if time is None or "1d" in call.op:
         return pool(track)
@@ -204,7 +204,7 @@ def _upsample(call: Call) -> Value:
     mode: Literal["nearest", "linear"] = "linear" if "linear" in call.op else "nearest"
     if flag(call, "align_corners"):
         raise ModelError("aligns corners, so that its factor is no whole number")
-    track = call.track("input")
+    track = call.net.track(call.first)
     time = track.axis("time")
     if time is None:
         raise ModelError(f"expected a time axis, found {track.described}")

@@ -12,15 +12,11 @@ from ._network import Network, Track, Value
 from ._torch_call import Call, Handler, as_value, flag, moved
 
 
-def _self(call: Call) -> Value:
-    return call.value("self" if "self" in call.arguments else "input")
-
-
 def _same(call: Call) -> Value:
     """Copies, and what only training changes."""
     if flag(call, "train"):
         raise ModelError("draws random numbers")
-    return _self(call)
+    return call.first
 
 
 def _converted(call: Call) -> Value:
@@ -28,7 +24,7 @@ def _converted(call: Call) -> Value:
     kind = call.get("dtype")
     if kind is not None and not kind.is_floating_point:
         raise ModelError(f"converts to {str(kind).removeprefix('torch.')}, which is not supported")
-    return _self(call)
+    return call.first
 
 
 def _copied(call: Call) -> Value:
@@ -41,15 +37,15 @@ def _expanded(net: Network, value: Value, shape: tuple[int, ...]) -> Value:
 
 
 def _reshape(call: Call) -> Value:
-    return call.net.reshape(_self(call), call.shape)
+    return call.net.reshape(call.first, call.shape)
 
 
 def _expand(call: Call) -> Value:
-    return _expanded(call.net, _self(call), call.shape)
+    return _expanded(call.net, call.first, call.shape)
 
 
 def _permute(call: Call) -> Value:
-    return call.net.transpose(_self(call), call["dims"])
+    return call.net.transpose(call.first, call["dims"])
 
 
 def _swapped(net: Network, value: Value, a: int, b: int) -> Value:
@@ -59,17 +55,17 @@ def _swapped(net: Network, value: Value, a: int, b: int) -> Value:
 
 
 def _transpose(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     return _swapped(call.net, value, call.axis(value, "dim0"), call.axis(value, "dim1"))
 
 
 def _t(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     return value if len(call.shape) < 2 else _swapped(call.net, value, -2, -1)
 
 
 def _squeeze(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     shape, dims = call.net.shape_of(value), call.get("dim")
     if dims is None:
         return call.net.squeeze(value, [axis for axis, size in enumerate(shape) if size == 1])
@@ -79,7 +75,7 @@ def _squeeze(call: Call) -> Value:
 
 
 def _unsqueeze(call: Call) -> Value:
-    return call.net.unsqueeze(_self(call), [int(call["dim"])])
+    return call.net.unsqueeze(call.first, [int(call["dim"])])
 
 
 def _repeated(net: Network, value: Value, shape: tuple[int, ...]) -> Value:
@@ -97,11 +93,11 @@ def _repeated(net: Network, value: Value, shape: tuple[int, ...]) -> Value:
 
 
 def _repeat(call: Call) -> Value:
-    return _repeated(call.net, _self(call), call.shape)
+    return _repeated(call.net, call.first, call.shape)
 
 
 def _repeat_interleave(call: Call) -> Value:
-    net, track = call.net, call.track("self")
+    net, track = call.net, call.net.track(call.first)
     if call.get("dim") is None:
         raise ModelError("flattens what it repeats, which is not supported")
     axis, times = call.axis(track), int(call.number("repeats"))
@@ -117,7 +113,7 @@ def _repeat_interleave(call: Call) -> Value:
 
 
 def _slice(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     start, stop = call.get("start"), call.get("end")
     size = call.net.shape_of(value)[axis]
@@ -126,7 +122,7 @@ def _slice(call: Call) -> Value:
 
 
 def _narrow(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     start = int(call.number("start")) % call.net.shape_of(value)[axis]
     return call.net.cut(value, axis, start, start + int(call["length"]))
@@ -137,20 +133,20 @@ def _one(net: Network, value: Value, axis: int, index: int) -> Value:
 
 
 def _select(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     return _one(call.net, value, axis, int(call["index"]) % call.net.shape_of(value)[axis])
 
 
 def _unbind(call: Call) -> list[Value]:
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     return [_one(call.net, value, axis, i) for i in range(call.net.shape_of(value)[axis])]
 
 
 def _split(call: Call) -> list[Value]:
     """Pieces of the sizes PyTorch found."""
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     pieces, start = [], 0
     for shape in call.shapes:
@@ -168,13 +164,13 @@ def _picked(net: Network, value: Value, axis: int, entries: list[int]) -> Value:
 
 
 def _index_select(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     axis = call.axis(value)
     return _picked(call.net, value, axis, _entries(call["index"], call.net.shape_of(value)[axis]))
 
 
 def _index(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     given = [(axis, index) for axis, index in enumerate(call["indices"]) if index is not None]
     if len(given) != 1:
         raise ModelError("picks entries along several axes, which is not supported")
@@ -192,10 +188,9 @@ def _entries(index: Any, size: int) -> list[int]:
 
 
 def _flip(call: Call) -> Value:
-    value = _self(call)
+    value = call.first
     for dim in call["dims"]:
-        axis = dim % len(call.shape)
-        value = _picked(call.net, value, axis, list(range(call.shape[axis]))[::-1])
+        value = call.net.cut(value, int(dim), call.shape[dim] - 1, -call.shape[dim] - 1, -1)
     return value
 
 
@@ -223,7 +218,7 @@ def _pad(call: Call) -> Value:
     mode = call.get("mode", "constant")
     if mode != "constant":
         raise ModelError(f"pads with mode {mode!r}; only zeros are supported")
-    value = _self(call)
+    value = call.first
     pads = list(call["pad"])
     axes = len(call.net.shape_of(value))
     pairs = [(int(a), int(b)) for a, b in zip(pads[::2], pads[1::2], strict=True)][::-1]
@@ -235,7 +230,7 @@ def _pad(call: Call) -> Value:
 
 def _scattered(call: Call, value: Value, axis: int, start: int, stop: int) -> Value:
     """A tensor of which the entries ``start`` to ``stop`` of an axis are replaced."""
-    net, whole = call.net, call.value("self")
+    net, whole = call.net, call.first
     size = call.shape[axis]
     value = _expanded(net, value, (*call.shape[:axis], stop - start, *call.shape[axis + 1 :]))
     if stop - start == size:
@@ -263,7 +258,7 @@ def _select_scatter(call: Call) -> Value:
 
 
 def _channel_shuffle(call: Call) -> Value:
-    net, value = call.net, _self(call)
+    net, value = call.net, call.first
     batch, channels, *rest = net.shape_of(value)
     groups = int(call["groups"])
     apart = net.reshape(value, [batch, groups, channels // groups, *rest])

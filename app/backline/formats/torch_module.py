@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -25,7 +25,7 @@ from ._torch_call import MOVING, Call, Handler, as_value
 from ._torch_export import Exported, Input, export, filled, folded, is_tensor, to_numpy
 from ._torch_layers import LAYERS
 from ._torch_shapes import SHAPES
-from ._values import Extra
+from ._values import Extra, Final
 
 _HANDLERS: Mapping[str, Handler] = {**LAYERS, **ARITHMETIC, **SHAPES}
 #: Ops that take from a tensor nothing but its shape, and what they fill it with: a number or an argument.
@@ -232,7 +232,8 @@ class _Walk:
             if given.is_buffer and given.node in needed and not given.begins_silent:
                 notes.append(f"buffer {given.name!r} holds other numbers now; its state starts from zeros")
         if graph.latency_frames:
-            notes.append(f"layers that look ahead run late: {graph.latency_frames} frames in all")
+            frames = "1 frame" if graph.latency_frames == 1 else f"{graph.latency_frames} frames"
+            notes.append(f"looks ahead: what comes out is {frames} late")
         return replace(graph, notes=tuple(notes))
 
     # Ops.
@@ -245,7 +246,7 @@ class _Walk:
         with within(f"{layer} ({op})"):
             arguments = _mapped(node.args, self._resolved)
             options = _mapped(node.kwargs, self._resolved)
-            if _constant([arguments, options]):
+            if not any(isinstance(value, MOVING) for value in _flat([arguments, options])):
                 return folded(node, arguments, options)
             self.net.line.layer = layer
             made = self._called(node, op, arguments, options)
@@ -270,6 +271,9 @@ class _Walk:
         bound.update(zip((a.name for a in node.target._schema.arguments), arguments, strict=False))
         bound.update(options)
         call = Call(self.net, name, _mapped(bound, self._argument), _shapes(node))
+        ends = [value for value in _flat(call.arguments) if isinstance(value, Final)]
+        if ends and name in SHAPES:
+            return ends * len(call.shapes) if isinstance(node.meta["val"], list | tuple) else ends[0]
         if name in _FILLERS:
             number = _FILLERS[name]
             return filled(call.shape, call.number(number) if isinstance(number, str) else number)
@@ -335,10 +339,10 @@ def _mapped(value: Any, f: Any) -> Any:
     return f(value)
 
 
-def _constant(value: Any) -> bool:
-    """Whether nothing in it moves with time or is an input."""
-    if isinstance(value, Mapping):
-        return all(_constant(each) for each in value.values())
-    if isinstance(value, list | tuple):
-        return all(_constant(each) for each in value)
-    return not isinstance(value, MOVING)
+def _flat(value: Any) -> Iterator[Any]:
+    """All that lists and mappings hold."""
+    if isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _flat(each)
+    else:
+        yield value
