@@ -204,7 +204,7 @@ FAILURES = [
     ("model cut short", "info {tmp}/cut.nam", "{tmp}/cut.nam"),
     ("model of a mistyped name", "info overdrvie", "overdrvie"),
     ("layers missing", "info {model} --layers {tmp}/no.json", "{tmp}/no.json: cannot be read"),
-    ("layers are no JSON", "info {model} --layers {tmp}/text.wav", "{tmp}/text.wav: is not JSON"),
+    ("layers are no JSON", "info {model} --layers {tmp}/text.wav", "{tmp}/text.wav: is no JSON"),
 ]
 
 

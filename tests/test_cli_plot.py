@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from backline.cli import main
 from backline.engine import Model
 from backline.errors import AudioFileError, FileExists, MissingDependency
 from backline.graph import Graph, Knob
-from backline.layers import Activate, Multiply
+from backline.layers import Activate, Affine, Delay, Multiply
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -66,7 +67,9 @@ def test_what_is_drawn():
     assert figure.get_suptitle() == r"cheap \$5 pedal \$, drive 2, at 8000 Hz"
     response, curve, harmonics = figure.axes
     labels = [text.get_text() for text in response.get_legend().get_texts()]
-    assert labels == ["-60 dBFS", "-40 dBFS", "-20 dBFS", "-6 dBFS"]
+    assert labels == [f"\N{MINUS SIGN}{level} dBFS" for level in (60, 40, 20, 6)]
+    widths = [line.get_linewidth() for line in response.lines]
+    assert widths == sorted(widths, reverse=True)  # one that lies on another leaves both in sight
     quiet = response.lines[0].get_ydata()
     np.testing.assert_allclose(quiet[50:], 20 * np.log10(2), atol=0.01)
     x, y = curve.lines[0].get_data()
@@ -75,6 +78,48 @@ def test_what_is_drawn():
     first = harmonics.lines[0]
     np.testing.assert_allclose(first.get_ydata()[0], -60 + 20 * np.log10(2), atol=1e-3)
     assert (first.get_xdata()[0], first.get_xdata()[-1]) == (-60, 0)
+
+
+def test_a_curve_far_from_zero_fills_its_frame():
+    """Lines of zero are drawn where they are in sight, and do not squeeze the curve."""
+    figure = library._figure()
+    nodes = (Affine("y", "x", np.float32([0.001]), np.float32([5.0])),)
+    library._draw(figure, Model(Graph(nodes, "x", 1, "y", sample_rate_hz=8000.0)))
+    low, high = figure.axes[1].get_ylim()
+    assert 4.998 < low < 4.9991
+    assert 5.0009 < high < 5.002
+
+
+def test_what_is_late_is_said_to_be():
+    figure = library._figure()
+    library._draw(figure, Model(Graph((Delay("y", "x", 4),), "x", 1, "y", sample_rate_hz=8000.0)))
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["0 dBFS, 0.50 ms late", "\N{MINUS SIGN}12 dBFS, 0.50 ms late"]
+
+
+def test_all_harmonics_are_inside_the_frame():
+    """A square has no first harmonic, and a tenfold one a second that is louder than full scale."""
+    nodes = (Multiply("a", "x", "x"), Affine("y", "a", np.float32([100.0])))
+    figure = library._figure()
+    library._draw(figure, Model(Graph(nodes, "x", 1, "y", sample_rate_hz=8000.0)))
+    loudest = 20 * np.log10(100.0 / 2)
+    assert figure.axes[2].get_ylim()[1] == pytest.approx(loudest + 6, abs=0.01)
+    assert [line.get_label() for line in figure.axes[2].lines] == ["2"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("name", ["アンプ $x^2$ \\alpha", "two\nlines \x1b[31m", "x" * 300])
+def test_any_name_is_a_title(tmp_path, name):
+    model = pedal(name=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        library.plot(model, tmp_path / "out.png")
+    figure = library._figure()
+    library._draw(figure, model)
+    figure.draw_without_rendering()
+    place = figure._suptitle.get_window_extent()
+    assert 0 <= place.x0 < place.x1 <= figure.bbox.x1
+    assert "\x1b" not in figure.get_suptitle()
 
 
 def test_a_silent_model_can_be_drawn(tmp_path):

@@ -39,6 +39,8 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
         found_type = type(name_or_path).__name__
         raise ModelError(f"expected a path or the name of a shipped model, found {found_type}") from None
     text = str(path)
+    if not os.fspath(name_or_path):
+        raise ModelError("expected a path or the name of a shipped model, found an empty text")
     try:
         if path.is_dir():
             raise ModelError(f"{text}: is a folder, expected a model file")
@@ -46,6 +48,8 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             return path
     except (OSError, ValueError) as error:  # a folder that may not be entered, a name no system takes
         raise ModelError(f"{text}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if path.is_symlink():
+        raise ModelError(f"{text}: is a link to {os.readlink(path)}, which leads to no file")
     models = shipped()
     found = models.get(text.removesuffix(_SUFFIX))
     if found is not None:

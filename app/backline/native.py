@@ -77,8 +77,8 @@ def choose_isa(name: str | None = None) -> int:
     BacklineError
         No such instruction set, or not on this machine.
     """
-    wanted = name or os.environ.get("BACKLINE_ISA")
-    if not wanted:
+    wanted = (os.environ.get("BACKLINE_ISA") or None) if name is None else name
+    if wanted is None:
         return int(lib.bl_isa_best())
     for isa in range(lib.BL_ISA_COUNT):
         if isa_name(isa) == wanted.lower() and lib.bl_isa_available(isa):

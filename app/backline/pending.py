@@ -48,12 +48,10 @@ class PendingFile:
         self._open = True
         try:
             os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except FileNotFoundError as error:
-            raise AudioFileError(
-                f"{target}: cannot be written: the folder {self._target.parent} does not exist"
-            ) from error
         except OSError as error:
-            raise AudioFileError(f"{target}: cannot be written: {reason(error)}") from error
+            missing = isinstance(error, FileNotFoundError) and not self._target.parent.exists()
+            why = f"the folder {self._target.parent} does not exist" if missing else reason(error)
+            raise AudioFileError(f"{target}: cannot be written: {why}") from error
         except BaseException:
             self.discard()
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,8 @@ TRANSFER_LEVELS = (0.0, -12.0)
 HARMONIC_LEVELS = np.arange(-60.0, 0.1, 2.0)
 
 _FORMATS = ("png", "svg", "pdf")
+_NAME_LETTERS = 60
+_TITLE_LETTERS = 90
 _SILENT_DB = -120.0
 _RANGE_DB = 60.0
 _TICKS_HZ = {20: "20", 50: "50", 100: "100", 200: "200", 500: "500", 1000: "1k", 2000: "2k", 5000: "5k"}
@@ -58,7 +62,10 @@ def plot(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
     try:
         _draw(figure, model)
         try:
-            figure.savefig(pending.temporary, format=kind, dpi=150)
+            with warnings.catch_warnings():
+                # Letters of a name that the font lacks are boxes in the picture, where they can be seen.
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                figure.savefig(pending.temporary, format=kind, dpi=150)
         except OSError as error:
             raise AudioFileError(f"{target}: cannot be written: {reason(error)}") from error
         pending.commit()
@@ -81,10 +88,10 @@ def _figure() -> Any:
 
 def _draw(figure: Any, model: Model) -> None:
     said = "" if model.sample_rate_hz else " (assumed: the file does not say)"
-    knobs = "".join(f", {knob.name} {knob.default:g}" for knob in model.knobs.values())
-    title = f"{model.name}{knobs}, at {rate_of(model):g} Hz{said}"
+    knobs = "".join(f", {_short(knob.name)} {knob.default:g}" for knob in model.knobs.values())
+    title = f"{_short(model.name)}{knobs}, at {rate_of(model):g} Hz{said}"
     # What stands between two dollar signs would be set as mathematics.
-    figure.suptitle(title.replace("$", r"\$"), fontsize=14)
+    figure.suptitle("\n".join(wrap(title, _TITLE_LETTERS)).replace("$", r"\$"), fontsize=14)
     grid = figure.add_gridspec(2, 2)
     _draw_response(figure.add_subplot(grid[0, :]), model)
     _draw_transfer(figure.add_subplot(grid[1, 0]), model)
@@ -93,16 +100,18 @@ def _draw(figure: Any, model: Model) -> None:
 
 def _draw_response(axes: Axes, model: Model) -> None:
     top = -np.inf
-    for level, colour in zip(RESPONSE_LEVELS, _shades(len(RESPONSE_LEVELS)), strict=True):
+    shades, widths = _shades(len(RESPONSE_LEVELS)), np.linspace(2.8, 1.2, len(RESPONSE_LEVELS))
+    for level, colour, width in zip(RESPONSE_LEVELS, shades, widths, strict=True):
         found = frequency_response(model, level)
-        axes.semilogx(found.hz, found.db, color=colour, label=f"{level:g} dBFS")
+        # Where a model does not distort, curves lie on each other: the wider ones below stay visible.
+        axes.semilogx(found.hz, found.db, color=colour, linewidth=width, label=f"{_signed(level)} dBFS")
         top = max(top, float(found.db.max()))
     if np.isfinite(top):
         axes.set_ylim(max(axes.get_ylim()[0], top - _RANGE_DB), top + 3.0)
     axes.set_xlim(20.0, 20000.0)
     axes.set_xticks(list(_TICKS_HZ), list(_TICKS_HZ.values()))
     axes.set_xticks([], minor=True)
-    _label(axes, "Frequency response, by peak of the sweep that goes in", "Hz", "gain in dB")
+    _label(axes, "Frequency response, by peak of the sweep that goes in", "frequency in Hz", "gain in dB")
     axes.legend(loc="best", ncols=2)
 
 
@@ -111,9 +120,13 @@ def _draw_transfer(axes: Axes, model: Model) -> None:
     for level, colour in zip(TRANSFER_LEVELS, shades, strict=True):
         found = transfer(model, level)
         x, y = (np.append(each, each[0]) for each in (found.x, found.y))
-        shifted = f", input {found.shift_ms:+.2f} ms" if abs(found.shift_ms) >= 0.005 else ""
-        axes.plot(x, y, color=colour, label=f"{level:g} dBFS{shifted}")
-        title = f"Transfer curve, one cycle of a {found.hz:.0f} Hz sine"
+        late = -found.shift_ms
+        when = f", {abs(late):.2f} ms {'late' if late > 0 else 'early'}" if abs(late) >= 0.005 else ""
+        axes.plot(x, y, color=colour, label=f"{_signed(level)} dBFS{when}")
+        title = f"Transfer curve, one cycle of a {found.hz:.0f} Hz sine, aligned in phase"
+    axes.ticklabel_format(useOffset=False)
+    # The lines of zero are not worth squeezing a curve for that is far from them.
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
     axes.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
     _label(axes, title, "in (1 is full scale)", "out")
@@ -130,11 +143,12 @@ def _draw_harmonics(axes: Axes, model: Model) -> None:
         style = "-" if number % 2 else "--"
         colour, width = ("black", 2.0) if number == 1 else (shades[number - 2], 1.2)
         axes.plot(found.levels_dbfs, heard, style, color=colour, linewidth=width, label=str(number))
-    axes.set_ylim(_SILENT_DB, max(0.0, float(np.max(found.dbfs[0]))) + 6.0)
+    heard = found.dbfs[found.dbfs > _SILENT_DB]
+    axes.set_ylim(_SILENT_DB, (float(heard.max()) if heard.size else 0.0) + 6.0)
     axes.set_xlim(found.levels_dbfs[0], found.levels_dbfs[-1])
     _label(axes, f"Harmonics of a {found.hz:.0f} Hz tone", "tone in, peak in dBFS", "out, peak in dBFS")
     if axes.lines:
-        axes.legend(loc="upper left", ncols=3, fontsize=8, title="harmonic", title_fontsize=8)
+        axes.legend(loc="best", ncols=3, fontsize=8, title="harmonic", title_fontsize=8)
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
@@ -142,6 +156,17 @@ def _label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(True, color="0.9")
+
+
+def _signed(level: float) -> str:
+    """A number with the minus sign that the axes have."""
+    return f"{level:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _short(name: str) -> str:
+    """A name as it fits into a title, without what does not print."""
+    shown = "".join(c if c.isprintable() else " " for c in name)
+    return shown if len(shown) <= _NAME_LETTERS else f"{shown[:_NAME_LETTERS]}…"
 
 
 def _shades(count: int) -> list[Any]:

@@ -125,7 +125,7 @@ def verify(
     ----------
     graph : Graph
     isas : sequence of str, optional
-        Instruction sets; all that this machine runs by default.
+        Instruction sets; all that this machine runs by default. One that is named twice runs once.
     seed : int
         Chooses noise and block sizes.
 
@@ -141,7 +141,8 @@ def verify(
     reach = graph.receptive_field_frames
     if reach is not None and frames < reach:
         notes.append(f"the signal is shorter than the receptive field of {reach} frames, to save time")
-    programs = [Program(graph, isa) for isa in isas or native.available_isas()]
+    names = [native.isa_name(native.choose_isa(isa)) for isa in isas or native.available_isas()]
+    programs = [Program(graph, isa) for isa in dict.fromkeys(names)]
     x, stretches = signal(graph, frames, seed)
     found: list[Comparison] = []
     same = dict.fromkeys((program.isa for program in programs), True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import math
 import os
 import signal
@@ -51,6 +50,9 @@ CalibrateOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+#: Of the JSON file that `--layers` names, which may be a pipe.
+_MOST_LAYERS_BYTES = 1 << 24
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -73,7 +75,10 @@ def calibration_of(model: Model, interface_dbu: float | None) -> tuple[float, fl
 
     if interface_dbu is None:
         return 0.0, 0.0
-    found = calibrate(model.metadata, interface_dbu)
+    try:
+        found = calibrate(model.metadata, interface_dbu)
+    except ModelError as error:
+        raise ModelError(f"{model.name}: --calibrate: {error}") from error
     say(found.notes)
     return found.input_gain_db, found.output_gain_db
 
@@ -97,30 +102,45 @@ def read_knobs(settings: Sequence[str] | None) -> dict[str, float]:
 
 def read_layers(path: Path | None) -> Any:
     """The layers of a state_dict, from a JSON file; None for None."""
+    from ..formats._reading import parse_json, within
+
     if path is None:
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: is not JSON: {error}") from error
+        with open(path, "rb") as file:
+            data = file.read(_MOST_LAYERS_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with within(str(path)):
+        if len(data) > _MOST_LAYERS_BYTES:
+            raise ModelError(f"has more than {_MOST_LAYERS_BYTES} bytes, expected a JSON list of layers")
+        try:
+            return parse_json(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise ModelError(f"is no JSON: no text in UTF-8 (byte {error.start})") from error
+        except RecursionError as error:
+            raise ModelError("is no JSON list of layers: lists in lists in lists") from error
+
+
+def tell(result: object) -> None:
+    """Print one line of what a command found or did."""
+    print(one_line(str(result)), flush=True)
 
 
 def say(notes: Sequence[str]) -> int:
     """Print what a user should know to stderr; returns how many notes there were."""
     for note in notes:
-        print(f"backline: {_one_line(note)}", file=sys.stderr, flush=True)
+        print(f"backline: {one_line(note)}", file=sys.stderr, flush=True)
     return len(notes)
 
 
 def fail(message: str) -> None:
     """Print one error to stderr."""
-    print(f"backline: error: {_one_line(message)}", file=sys.stderr)
+    print(f"backline: error: {one_line(message)}", file=sys.stderr)
 
 
-def _one_line(text: str) -> str:
-    """Names of files may hold line ends and codes that move the cursor: show them, do not obey them."""
+def one_line(text: str) -> str:
+    """Names of files and models may hold line ends and codes that move the cursor: show, do not obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -166,18 +186,22 @@ def _end(error: BaseException, message: str | None, status: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def signals_as_interrupts() -> Iterator[None]:
+def signals_as_interrupts() -> Iterator[list[int]]:
     """Let SIGTERM and SIGHUP end the process like Ctrl-C does: through every ``finally`` on the way out.
 
     The first signal raises `Interrupted`; a second, while cleaning up, is ignored; from the third on the
     system's own action is back.
+
+    Yields
+    ------
+    list of int
+        The signals that have come, in order.
     """
-    count = 0
+    came: list[int] = []
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
+        came.append(number)
+        if len(came) == 1:
             raise Interrupted(number)
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
@@ -190,10 +214,10 @@ def signals_as_interrupts() -> Iterator[None]:
             if signal.getsignal(number) is not signal.SIG_IGN
         }
     except ValueError:  # not in the main thread, as in somebody's test: leave the signals alone
-        yield
+        yield came
         return
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -202,11 +226,15 @@ def signals_as_interrupts() -> Iterator[None]:
 def run(app: typer.Typer, arguments: list[str] | None) -> int:
     """Run the app and return its exit status."""
     _prepare_streams()
+    came: list[int] = []
     try:
-        with signals_as_interrupts():
+        with signals_as_interrupts() as came:
             app(args=arguments, prog_name="backline")
     except SystemExit as ending:
         status = ending.code
+        if status == 128 + int(signal.SIGINT) and came:
+            # Typer's own answer to any interrupt between two commands' guards.
+            status = 128 + came[0]
     except KeyboardInterrupt as error:  # between two commands' guards
         status = 128 + (error.number if isinstance(error, Interrupted) else int(signal.SIGINT))
     else:

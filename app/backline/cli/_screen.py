@@ -10,7 +10,12 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ._common import one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _ENDLESS_CELLS = 10_000
 #: Pieces of a line with their styles; "" is plain.
@@ -18,17 +23,13 @@ Line = Sequence[tuple[str, str]]
 
 
 def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
-    """Print what and value, a row each."""
-    from rich.console import Console
+    """Print what and value, a row each; long values are folded on a terminal only."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for what, value in rows:
-        table.add_row(Text(what), Text(value))
-    Console().print(table)
+    _print_rows(table, rows)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[str]) -> None:
@@ -36,9 +37,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: It
 
     On a terminal what is to the left is folded where there is no room for it; elsewhere a row is a line.
     """
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     to_the_left = set(left)
@@ -46,9 +45,22 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: It
         is_left = heading in to_the_left
         justify: Any = "left" if is_left else "right"
         table.add_column(heading, overflow="fold", justify=justify, no_wrap=not is_left)
+    _print_rows(table, rows)
+
+
+def _print_rows(table: Table, rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _ENDLESS_CELLS).print(table)
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=_ENDLESS_CELLS)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
 @contextlib.contextmanager

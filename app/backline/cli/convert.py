@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ._common import ForceOption, LayersOption, ModelArgument, QualityOption, read_layers, say
+from ._common import (
+    ForceOption,
+    KnobOption,
+    LayersOption,
+    ModelArgument,
+    QualityOption,
+    read_knobs,
+    read_layers,
+    say,
+    tell,
+)
 from .render import check_prewarm
 
 
@@ -15,6 +25,7 @@ def convert(
     model: ModelArgument,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, NAME.backline.")],
     force: ForceOption = False,
+    knob: KnobOption = None,
     quality: QualityOption = 1.0,
     prewarm: Annotated[
         int | None, typer.Option(min=0, help="Frames of silence to settle on; the model's own by default.")
@@ -22,14 +33,18 @@ def convert(
     no_prewarm: Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")] = False,
     layers: LayersOption = None,
 ) -> None:
-    """Write a model of any format as a .backline file, which loads without what made it."""
+    """Write a model of any format as a .backline file, which loads without what made it.
+
+    What is chosen here is what the file holds: a size, the silence it settles on, where its knobs stand.
+    """
     from .. import load, save
 
     if output.suffix != ".backline":
         raise typer.BadParameter(f"expected a name ending in .backline, found {output}")
     warm = check_prewarm(prewarm, no_prewarm)
-    loaded = load(model, quality=quality, prewarm=warm, layers=read_layers(layers))
+    options = {"layers": read_layers(layers), "knobs": read_knobs(knob)}
+    loaded = load(model, quality=quality, prewarm=warm, **options)
     say(loaded.notes)
     save(loaded, output, overwrite=force)
     kept = load(output).graph
-    print(f"{output}: {loaded.name}, {kept.parameter_count:,} parameters in {len(kept.nodes)} layers")
+    tell(f"{output}: {loaded.name}, {kept.parameter_count:,} parameters in {len(kept.nodes)} layers")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import ForceOption
+from ._common import ForceOption, tell
 
 
 def demo(
@@ -23,7 +23,7 @@ def demo(
     from .. import load
 
     made = library_demo.make(load(library_demo.MODEL), output_dir, overwrite=force)
-    print(f"dry: {made.dry}")
-    print(f"through {library_demo.MODEL}: {made.report}", flush=True)
+    tell(f"dry: {made.dry}")
+    tell(f"through {library_demo.MODEL}: {made.report}")
     if play:
-        print(library_demo.play(made), flush=True)
+        tell(library_demo.play(made))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._common import JsonOption, LayersOption, ModelArgument, QualityOption, read_layers
+from ._common import JsonOption, LayersOption, ModelArgument, QualityOption, read_layers, tell
 from ._screen import print_pairs, print_table
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def show_layers(layers: Sequence[Mapping[str, Any]], every: bool) -> None:
     rest = Counter(layer["activation"] or layer["kind"] for layer in layers if layer not in listed)
     if rest:
         kinds = ", ".join(f"{count} {kind}" for kind, count in rest.most_common())
-        print(f"and {rest.total()} without parameters: {kinds} (--all-layers lists them)")
+        tell(f"and {rest.total()} without parameters: {kinds} (--all-layers lists them)")
 
 
 def layer_row(layer: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from ._common import (
     read_knobs,
     read_layers,
     say,
+    tell,
 )
 from ._screen import Line, live_panel
 
@@ -79,8 +80,9 @@ def live(
 ) -> None:
     """Play through a model, until Ctrl-C, or until a take or --seconds is over.
 
-    Files are 32-bit float WAV unless their names end otherwise. Without a sound card, or with --device clock,
-    the model runs in real time all the same, and nothing is heard.
+    Files are 32-bit float WAV unless their names end otherwise. Without a sound
+    card, or with --device clock, the model runs in real time all the same, and
+    nothing is heard.
     """
     from .. import library, load
     from ..session import LiveSession
@@ -125,7 +127,7 @@ def play(session: LiveSession, seconds: float | None, as_json: bool) -> None:
         say(session.notes[said:])
         if session.started:
             summary = session.summary()
-            print(
+            tell(
                 json.dumps({"event": "summary", **summary}, allow_nan=False) if as_json else closing(summary)
             )
 

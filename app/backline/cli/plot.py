@@ -16,6 +16,7 @@ from ._common import (
     read_knobs,
     read_layers,
     say,
+    tell,
 )
 
 
@@ -27,9 +28,9 @@ def plot(
     quality: QualityOption = 1.0,
     layers: LayersOption = None,
 ) -> None:
-    """Draw a model's frequency response at several levels, its transfer curve and its harmonics.
+    r"""Draw a model's frequency response at several levels, its transfer curve and its harmonics.
 
-    For models of one channel. Needs matplotlib: pip install "backline[plot]".
+    For models of one channel. Needs matplotlib: pip install "backline\[plot]".
     """
     from .. import load
     from ..plot import plot as draw
@@ -37,4 +38,4 @@ def plot(
     loaded = load(model, quality=quality, layers=read_layers(layers), knobs=read_knobs(knob))
     say(loaded.notes)
     draw(loaded, output, overwrite=force)
-    print(f"{output}: response, transfer curve and harmonics of {loaded.name}")
+    tell(f"{output}: response, transfer curve and harmonics of {loaded.name}")

@@ -20,6 +20,7 @@ from ._common import (
     read_layers,
     say,
     sentence,
+    tell,
 )
 from ._screen import progress
 
@@ -79,7 +80,7 @@ def show(result: RenderReport | RenderFailure) -> bool:
     from ..render import RenderReport
 
     if isinstance(result, RenderReport):
-        print(result, flush=True)
+        tell(result)
         return True
     fail(sentence(result.error))
     return False

@@ -19,6 +19,7 @@ from ._common import (
     read_knobs,
     read_layers,
     say,
+    tell,
 )
 from ._screen import print_table
 
@@ -60,7 +61,7 @@ def show(found: Verification) -> None:
     from ..verify import LIMIT_DB, LIMIT_OF_PEAK
 
     isas = list(found.same_in_blocks)
-    print(
+    tell(
         f"{found.model}: {found.frames:,} frames of test signal, "
         f"after {found.settled_on_frames:,} frames of silence"
     )
