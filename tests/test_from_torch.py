@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import pytest
 from torch_streams import EXAMPLE, FRAMES, assert_streams, rows_of, seeded, signal, torch
 
 import backline
-from backline import MissingDependency, ModelError
 from backline.graph import Knob
 
 nn, functional = torch.nn, torch.nn.functional

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..errors import ModelError
 from ..layers import MAX_ELEMENTS, Affine, Array
 from . import _timeline_layers as layers
 from ._network_shapes import Shapes
-from ._tracks import Track
+from ._tracks import Role, Track
 from ._values import Curve, Float64, Value, broadcast_shape, by_rows
 
 _MOST_FACTORS = 16
@@ -153,7 +154,7 @@ class Arithmetic(Shapes):
         if a.rows != b.rows and 1 not in (a.rows, b.rows):
             wanted = broadcast_shape(_rows_only(a), _rows_only(b))
             a, b = (self._repeated(track, wanted) for track in (a, b))
-        return with_track(a, b)
+        return _with_all_axes(with_track(a, b), a, b)
 
     def _repeated(self, track: Track, wanted: tuple[int, ...]) -> Track:
         front = len(wanted) - len(track.shape)
@@ -233,6 +234,19 @@ def _without_time(constant: NDArray[Any], track: Track) -> tuple[int, ...]:
             raise ModelError(f"cannot combine a constant of shape {shape} with {track.described}")
         shape[at] = 1
     return tuple(shape)
+
+
+def _with_all_axes(made: Track, a: Track, b: Track) -> Track:
+    """What two tracks make, with the axes of both: parameters may have rows that the audio has not."""
+    shape = broadcast_shape(a.shape, b.shape)
+    if made.shape == shape:
+        return made
+    roles: list[Role] = ["unit"] * len(shape)
+    for track in (a, b):
+        for axis, (role, size) in enumerate(zip(track.roles, track.shape, strict=True), -len(track.shape)):
+            if role == "time" or (size > 1 and roles[axis] != "time"):
+                roles[axis] = role
+    return replace(made, roles=tuple(roles), shape=shape)
 
 
 def _rows_only(track: Track) -> tuple[int, ...]:

@@ -325,6 +325,13 @@ def filled(shape: Iterable[int], number: float) -> Any:
     return torch.full(tuple(shape), float(number), dtype=torch.float64)
 
 
+def is_random(node: Any) -> bool:
+    """Whether an op draws random numbers, at least while training."""
+    import torch
+
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
 def folded(node: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """What an op makes of constants alone: it is run.
 
@@ -335,7 +342,7 @@ def folded(node: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) ->
     """
     import torch
 
-    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+    if is_random(node):
         raise ModelError("draws random numbers")
     on_cpu = {key: value for key, value in options.items() if key not in ("device", "pin_memory")}
     try:

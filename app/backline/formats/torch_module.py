@@ -22,7 +22,7 @@ from ._network import Network, Track, Value
 from ._reading import as_number, refuse, within
 from ._torch_arithmetic import ARITHMETIC
 from ._torch_call import MOVING, Call, Handler, as_value
-from ._torch_export import Exported, Input, export, filled, folded, is_tensor, to_numpy
+from ._torch_export import Exported, Input, export, filled, folded, is_random, is_tensor, to_numpy
 from ._torch_layers import LAYERS
 from ._torch_shapes import SHAPES
 from ._values import Extra, Final
@@ -83,7 +83,8 @@ def read(
 def _audio_of(inputs: Sequence[Input], knobs: Mapping[str, KnobRange]) -> Input:
     """The first input of the call that is no knob and has a time axis."""
     called = [given for given in inputs if not given.is_buffer]
-    free = [given for given in called if given.name not in knobs]
+    named = {re.sub(r"_\d+$", "", key) for key in knobs} | set(knobs)
+    free = [given for given in called if given.name not in named]
     found = next((given for given in free if max(given.shape, default=1) > 1), None)
     if found is None:
         found = next((given for given in free if given.shape), None)
@@ -181,7 +182,7 @@ class _Walk:
         return found
 
     def _inputs(self, needed: set[str]) -> None:
-        given = self.audio
+        given, known = self.audio, []
         self.taken.add(given.name)
         with within(f"input {given.name!r}"):
             self.values[given.node] = self.net.audio(given.name, given.shape, self.time)
@@ -193,9 +194,12 @@ class _Walk:
             ranges = self._ranges(given.name, count)
             self.taken.update([given.name, *(knob.name for knob in ranges)])
             self.values[given.node] = self.net.extra(given.name, given.shape, time, ranges)
+            if not given.is_buffer:
+                known.append(given.name if count == 1 else f"{given.name}_0 to {given.name}_{count - 1}")
         if self.knobs:
-            known = ", ".join(sorted(self.taken - {self.audio.name})) or "none"
-            raise ModelError(f"knobs name {next(iter(self.knobs))!r}; the module's parameters are {known}")
+            raise ModelError(
+                f"knobs name {next(iter(self.knobs))!r}; parameters are {', '.join(known) or 'none'}"
+            )
 
     def _ranges(self, name: str, count: int) -> tuple[Knob, ...]:
         """Knobs for the entries of an input, as given or from 0 to 1."""
@@ -266,7 +270,7 @@ class _Walk:
             return self.net.activate(self.values[base], Activation("softsign"))
         name = op.removeprefix("aten.")
         if not op.startswith("aten.") or name not in {**_HANDLERS, **_FILLERS}:
-            raise ModelError("is not supported")
+            raise ModelError("draws random numbers" if is_random(node) else "is not supported")
         bound = {a.name: a.default_value for a in node.target._schema.arguments if a.has_default_value()}
         bound.update(zip((a.name for a in node.target._schema.arguments), arguments, strict=False))
         bound.update(options)
