@@ -285,6 +285,7 @@ def test_info_as_json(cli, wavenet_file):
     assert found["isa"] == model.isa
     assert found["program_bytes"] > 4 * found["parameters"]
     assert found["stream_bytes"] > 0
+    assert 0 < found["engine_bytes"] < found["stream_bytes"]  # what they hold to the byte: native/tests
     assert found["knobs"] == []
 
 
@@ -293,6 +294,9 @@ def test_info_for_people(cli, wavenet_file):
     assert status == 0
     for what in ("Parameters", "multiply-adds per frame", "161 frames, 3.4 ms", "48000 Hz", "1 in, 1 out"):
         assert what in out
+    sizes = backline.load(wavenet_file).program.info
+    first = sizes.engine_bytes + sizes.stream_bytes
+    assert f"Memory           {sizes.program_bytes:,} bytes, {first:,} for an engine of one stream" in out
 
 
 @pytest.mark.parametrize(("groups", "parameters"), [(1, 27), (3, 9)])

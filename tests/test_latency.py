@@ -9,10 +9,12 @@ from graphs import array
 from scipy import signal
 
 from backline import passes, render
-from backline.engine import Model
+from backline.engine import Model, Program
 from backline.formats import _timeline_layers as timeline_layers
 from backline.formats._timeline import Timeline
 from backline.graph import Graph
+from backline.layers import Gru
+from backline.native import lib
 
 AHEAD = 20
 
@@ -36,6 +38,18 @@ def test_a_stream_is_late_by_what_the_model_says(smoother):
     expected = np.convolve(x.astype(np.float64), taps, "same")
     np.testing.assert_allclose(model(x)[AHEAD:], expected[:-AHEAD], atol=1e-6)
     assert np.any(model(x)[:AHEAD])  # nothing is held back: the first answers just belong to earlier frames
+
+
+def test_the_program_states_its_latency_and_reach(smoother):
+    """In Python and in C: 41 taps, and for what recurs there is no bound."""
+    graph, _ = smoother
+    program = Program(graph)
+    assert (program.latency_frames, program.receptive_field_frames) == (AHEAD, 2 * AHEAD + 1)
+    assert (program.info.latency_frames, program.info.receptive_field_frames) == (AHEAD, 2 * AHEAD + 1)
+    gru = Gru("y", "x", array(4, 3, 1), array(5, 3, 1), array(6, 3), array(7, 3))
+    endless = Program(Graph((gru,), "x", 1, "y"))
+    assert endless.receptive_field_frames is None
+    assert endless.info.receptive_field_frames == lib.BL_NONE
 
 
 def test_a_rendered_file_is_in_time_and_as_long_as_its_input(smoother, tmp_path):

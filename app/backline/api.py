@@ -169,7 +169,8 @@ def conv1d(
         1 connects all inputs to all outputs; g makes g convolutions side by side, each with its share of the
         input and of the output channels; the number of input channels makes it depthwise.
     dilation, stride : int
-        Output n is computed at input frame ``n * stride``.
+        Output n is computed at input frame ``n * stride``: of F frames come ``ceil(F / stride)``, whatever
+        the blocks.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Program:
         tape = compile_graph(graph)
         self.knobs: tuple[Knob, ...] = tape.knobs
         out, error = ffi.new("bl_program **"), ffi.new("bl_error *")
-        spec, alive = _spec(tape)
+        spec, alive = _spec(tape, graph)
         status = lib.bl_program_new(spec, native.choose_isa(isa), out, error)
         del alive
         native.check(status, graph.name, "" if status == lib.BL_OK else _explain(tape, error))
@@ -64,12 +64,13 @@ class Program:
     @property
     def latency_frames(self) -> int:
         """Frames of output by which it lags behind what the model's author computes over whole files."""
-        return self.graph.latency_frames
+        return int(self.info.latency_frames)
 
     @property
     def receptive_field_frames(self) -> int | None:
         """Input frames that one output frame depends on; None if unbounded (recurrent)."""
-        return self.graph.receptive_field_frames
+        found = int(self.info.receptive_field_frames)
+        return None if found == lib.BL_NONE else found
 
     def knob_index(self, name: str) -> int:
         """Return a knob's number in the tape; raise `ModelError` if there is none of that name."""
@@ -406,8 +407,8 @@ def _audio(block: ArrayLike) -> Audio:
     return x.astype(np.float32, copy=False)
 
 
-def _spec(tape: Tape) -> tuple[Any, list[Any]]:
-    """Return the ``bl_spec`` of a tape, and what has to stay alive while it is used."""
+def _spec(tape: Tape, graph: Graph) -> tuple[Any, list[Any]]:
+    """Return the ``bl_spec`` of a graph's tape, and what has to stay alive while it is used."""
     rates = ffi.new("bl_rate[]", [(r.numerator, r.denominator, 0) for r in tape.rates])
     kinds = (lib.BL_BUFFER_SCRATCH, lib.BL_BUFFER_RING)
     buffers = ffi.new(
@@ -428,6 +429,9 @@ def _spec(tape: Tape) -> tuple[Any, list[Any]]:
     spec.tensor_count, spec.op_count = len(tape.tensors), len(tape.ops)
     spec.scratch_rows, spec.prewarm_frames = tape.scratch_rows, tape.prewarm_frames
     spec.input, spec.output = tape.input, tape.output
+    reach = graph.receptive_field_frames
+    spec.latency_frames = graph.latency_frames
+    spec.receptive_field_frames = lib.BL_NONE if reach is None else reach
     return spec, [rates, buffers, tensors, ops, flat, numbers]
 
 

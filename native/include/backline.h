@@ -48,9 +48,9 @@ extern "C" {
 
 /* begin cdef */
 enum {
-    BL_ABI_VERSION = 2,
+    BL_ABI_VERSION = 3,
     BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
-    BL_NONE = -1,          /* an op's tensor that is absent */
+    BL_NONE = -1,          /* what is absent: an op's tensor, a bound */
     BL_OP_INPUTS = 4,
     BL_OP_OUTPUTS = 2,
     BL_OP_ARRAYS = 6,
@@ -112,7 +112,9 @@ typedef struct bl_tensor {
  *                                                       bias[out]? mix[out][in/mg]?     groups mix_groups
  *                                                       activation parameters?          activation
  *              y = act(bias + conv(x) + mix) + residual;  skip-sum = skip + y
- *              y[n] belongs to x[n stride]: the last tap meets that frame
+ *              y[n] belongs to x[n stride], y[0] to x[0]: the last tap meets that frame. Once F frames of x exist
+ *              so do ceil(F / stride) of y, each once: where a format holds it until the next, at the rate of x,
+ *              an UPSAMPLE by stride follows
  * ACTIVATE     x                          y             activation parameters?          activation
  * ADD          a, b                       y
  * MULTIPLY     a, b (one row: for all)    y
@@ -225,9 +227,11 @@ typedef struct bl_spec {
     int32_t tensor_count;
     int32_t op_count;
     int32_t scratch_rows;
-    int32_t input;          /* tensor the audio input is copied to, at rate 1/1 */
-    int32_t output;         /* tensor the audio output is copied from */
-    int32_t prewarm_frames; /* silence in frames -prewarm_frames to -1, which state settles on */
+    int32_t input;                  /* tensor the audio input is copied to, at rate 1/1 */
+    int32_t output;                 /* tensor the audio output is copied from */
+    int32_t prewarm_frames;         /* silence in frames -prewarm_frames to -1, which state settles on */
+    int32_t latency_frames;         /* for bl_info; nothing is moved by it */
+    int64_t receptive_field_frames; /* the same; BL_NONE for unbounded */
 } bl_spec;
 
 /* Why a spec was refused. op is the index of the op at fault, or BL_NONE. */
@@ -245,8 +249,11 @@ typedef struct bl_info {
     int32_t output_rows;
     int32_t knob_count;
     bl_rate output_rate;
-    int64_t program_bytes;
-    int64_t stream_bytes; /* of an engine's arena, per stream, at full chunks */
+    int32_t latency_frames;         /* of output, by which it lags behind what the model's author computes */
+    int64_t receptive_field_frames; /* of input that one output frame depends on; BL_NONE: all of the past */
+    int64_t program_bytes;          /* allocated for the program */
+    int64_t engine_bytes;           /* allocated for an engine, its streams apart */
+    int64_t stream_bytes;           /* allocated for each stream of it, at full chunks */
 } bl_info;
 
 typedef struct bl_program bl_program;

@@ -183,6 +183,8 @@ static bl_status check_tables(const checker *c)
     PASS(check_tensors(c));
     PASS(bl_check_range(c, "number of ops", spec->op_count, 0, MOST_ENTRIES));
     PASS(bl_check_range(c, "prewarm", spec->prewarm_frames, 0, MOST_FRAMES));
+    PASS(bl_check_range(c, "latency", spec->latency_frames, 0, MOST_FRAMES));
+    PASS(bl_check_range(c, "receptive field", spec->receptive_field_frames, BL_NONE, INT64_MAX));
     PASS(bl_check_range(c, "numbers in the blob", spec->blob_count, 0, MOST_BLOB));
     for (int64_t i = 0; i < spec->blob_count; i++) {
         REQUIRE(isfinite(spec->blob[i]), BL_ERROR_VALUE, "number in the blob that is not finite, at", i, 0);

@@ -62,6 +62,14 @@ int64_t bl_stream_bytes(const bl_program *program)
     return lay_out(program, BL_CHUNK_FRAMES, NULL, &state_offset) * (int64_t)sizeof(float);
 }
 
+int64_t bl_engine_bytes(const bl_program *program)
+{
+    int64_t per_rate = sizeof(int64_t) + sizeof(int32_t);
+    return (int64_t)(sizeof(bl_engine) + BL_ALIGN_FLOATS * sizeof(float))
+           + program->buffer_count * (int64_t)sizeof(bl_place)
+           + (program->knob_count + 1) * (int64_t)sizeof(bl_knob) + program->rate_count * per_rate;
+}
+
 static void set_knobs(bl_engine *engine)
 {
     for (int32_t i = 0; i < engine->program->step_count; i++) {
@@ -182,7 +190,7 @@ bl_status bl_program_settle(bl_program *program, int32_t prewarm_frames)
     if (!program->settled) {
         return BL_ERROR_MEMORY;
     }
-    program->bytes += floats * (int64_t)sizeof *program->settled;
+    program->bytes += (floats + 1) * (int64_t)sizeof *program->settled;
     set_initial(program, program->settled);
     if (prewarm_frames == 0) {
         return BL_OK;

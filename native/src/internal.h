@@ -43,7 +43,9 @@ struct bl_program {
     int32_t knob_count;
     int64_t state_floats;
     int64_t history_floats; /* rows times lookback of all rings */
-    int64_t bytes;
+    int64_t bytes;          /* all that is allocated, this struct included */
+    int64_t receptive_field_frames;
+    int32_t latency_frames;
     bl_isa isa;
 };
 
@@ -192,8 +194,10 @@ bl_status bl_check_spec(const bl_spec *spec, bl_error *error);
 int64_t bl_packed_bytes(const bl_program *program);
 bl_status bl_pack_steps(bl_program *program);
 
-/* Bytes one stream of an engine with full chunks takes, negative if that is absurd. [main] */
+/* Bytes one stream of an engine with full chunks takes, negative if that is absurd; and what an engine takes
+ * besides. [main] */
 int64_t bl_stream_bytes(const bl_program *program);
+int64_t bl_engine_bytes(const bl_program *program);
 
 /* Run the prewarm once and keep the state it leaves; also sets program->settled. [main] */
 bl_status bl_program_settle(bl_program *program, int32_t prewarm_frames);

@@ -6,21 +6,23 @@
 
 #define MOST_BYTES (INT64_C(1) << 32) /* of a stream, and of packed weights */
 
-static void *copy_of(const void *from, int64_t count, size_t size)
+static void *copy_of(bl_program *program, const void *from, int64_t count, size_t size)
 {
-    void *to = malloc((size_t)count * size + 1);
+    size_t bytes = (size_t)count * size;
+    void *to = malloc(bytes + 1);
     if (to && count) {
-        memcpy(to, from, (size_t)count * size);
+        memcpy(to, from, bytes);
     }
+    program->bytes += (int64_t)bytes + 1;
     return to;
 }
 
 static bl_status copy_spec(bl_program *program, const bl_spec *spec)
 {
-    program->rates = copy_of(spec->rates, spec->rate_count, sizeof *spec->rates);
-    program->buffers = copy_of(spec->buffers, spec->buffer_count, sizeof *spec->buffers);
-    program->tensors = copy_of(spec->tensors, spec->tensor_count, sizeof *spec->tensors);
-    program->blob = copy_of(spec->blob, spec->blob_count, sizeof *spec->blob);
+    program->rates = copy_of(program, spec->rates, spec->rate_count, sizeof *spec->rates);
+    program->buffers = copy_of(program, spec->buffers, spec->buffer_count, sizeof *spec->buffers);
+    program->tensors = copy_of(program, spec->tensors, spec->tensor_count, sizeof *spec->tensors);
+    program->blob = copy_of(program, spec->blob, spec->blob_count, sizeof *spec->blob);
     program->steps = calloc((size_t)spec->op_count + 1, sizeof *program->steps);
     if (!program->rates || !program->buffers || !program->tensors || !program->blob || !program->steps) {
         return BL_ERROR_MEMORY;
@@ -35,8 +37,10 @@ static bl_status copy_spec(bl_program *program, const bl_spec *spec)
     program->scratch_rows = spec->scratch_rows;
     program->input = spec->input;
     program->output = spec->output;
-    program->bytes = (int64_t)sizeof *program + spec->blob_count * (int64_t)sizeof *spec->blob
-                     + spec->op_count * (int64_t)sizeof *program->steps;
+    program->latency_frames = spec->latency_frames;
+    program->receptive_field_frames = spec->receptive_field_frames;
+    program->bytes += (int64_t)(sizeof *program + sizeof *program->steps)
+                      + spec->op_count * (int64_t)sizeof *program->steps;
     for (int32_t b = 0; b < spec->buffer_count; b++) {
         program->history_floats += (int64_t)spec->buffers[b].rows * spec->buffers[b].lookback_frames;
     }
@@ -126,7 +130,10 @@ bl_info bl_program_info(const bl_program *program)
         .output_rows = bl_tensor_row_count(output),
         .knob_count = program->knob_count,
         .output_rate = program->rates[program->buffers[output->buffer].rate],
+        .latency_frames = program->latency_frames,
+        .receptive_field_frames = program->receptive_field_frames,
         .program_bytes = program->bytes,
+        .engine_bytes = bl_engine_bytes(program),
         .stream_bytes = bl_stream_bytes(program),
     };
 }

@@ -64,6 +64,7 @@ def summary(model: Model, path: Path) -> dict[str, Any]:
         "knobs": [asdict(knob) for knob in graph.knobs],
         "isa": model.isa,
         "program_bytes": int(sizes.program_bytes),
+        "engine_bytes": int(sizes.engine_bytes),
         "stream_bytes": int(sizes.stream_bytes),
         "metadata": dict(graph.metadata),
         "notes": list(graph.notes),
@@ -84,7 +85,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Channels", f"{found['input_channels']} in, {found['output_channels']} out"),
         ("Settles on", f"{found['prewarm_frames']:,} frames of silence"),
         ("Runs on", found["isa"]),
-        ("Memory", f"{found['program_bytes']:,} bytes, and {found['stream_bytes']:,} per stream"),
+        ("Memory", _memory(found)),
     ]
     for knob in found["knobs"]:
         result.append(("Knob", "{name}: {minimum:g} to {maximum:g}, at {default:g}".format(**knob)))
@@ -103,6 +104,14 @@ def _said(value: Any) -> str:
             return "{year}-{month:>02}-{day:>02}".format(**value)
         return f"{', '.join(map(str, value))} (see --json)"
     return json.dumps(value, default=str)
+
+
+def _memory(found: Mapping[str, Any]) -> str:
+    first = found["engine_bytes"] + found["stream_bytes"]
+    return (
+        f"{found['program_bytes']:,} bytes, {first:,} for an engine of one stream, "
+        f"{found['stream_bytes']:,} for each more"
+    )
 
 
 def _reach(frames: int | None, ms: float | None) -> str:

@@ -53,7 +53,8 @@ class Conv1d(Unary):
     dilation : int
         Frames between taps.
     stride : int
-        Output n belongs to input frame ``n * stride``; the output's rate is the input's over `stride`.
+        Output n belongs to input frame ``n * stride``, the first to the first; the output's rate is the
+        input's over `stride`. An `Upsample` behind it holds each output until the next.
     """
 
     weight: Array
