@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def address_space_bytes() -> int:
 def main() -> None:
     most = address_space_bytes() + int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    warnings.simplefilter("error")  # a user would see them
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         forget_peak()

@@ -113,7 +113,9 @@ def compile_graph(graph: Graph) -> Tape:
     ModelError
         The graph holds a node the engine does not run.
     """
-    return _Compiler(simplify(graph)).tape()
+    # What overflows becomes infinite, and the graph refuses that by the layer's name.
+    with np.errstate(all="ignore"):
+        return _Compiler(simplify(graph)).tape()
 
 
 class _Compiler:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf, nan
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,29 @@ class Knob:
             )
         if not 0.0 <= self.ramp_ms <= MAX_RAMP_MS:
             raise ModelError(f"knob {self.name}: ramp of {self.ramp_ms:g} ms is outside 0 to {MAX_RAMP_MS:g}")
+
+    def checked(self, value: Any) -> float:
+        """Return what the knob is to be turned to as a number.
+
+        Raises
+        ------
+        ValueError
+            It is no number, or outside the knob's range.
+        """
+        shown = f"type {type(value).__name__}"
+        try:
+            # Text is no number here, though Python would read it as one.
+            number = nan if isinstance(value, str | bytes | bytearray) else float(value)
+            shown = f"{number:g}" if isinstance(value, Real) else shown
+        except (TypeError, ValueError):
+            number = nan
+        except OverflowError:
+            number, shown = inf, "a number too large"
+        if not self.minimum <= number <= self.maximum:
+            raise ValueError(
+                f"knob {self.name} goes from {self.minimum:g} to {self.maximum:g}, found {shown}"
+            )
+        return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +174,8 @@ class Graph:
             knob.check()
         if not 0 <= self.latency_frames <= MAX_SIZE:
             raise ModelError(f"latency of {self.latency_frames} frames is outside 0 to {MAX_SIZE}")
-        if self.sample_rate_hz is not None and not 1.0 <= self.sample_rate_hz <= 10e6:
-            raise ModelError(f"sample rate {self.sample_rate_hz} Hz is outside 1 Hz to 10 MHz")
+        if self.sample_rate_hz is not None and not 1e3 <= self.sample_rate_hz <= 1e6:
+            raise ModelError(f"sample rate {self.sample_rate_hz:g} Hz is outside 1 kHz to 1 MHz")
         object.__setattr__(self, "signals", signals)
         self._check_prewarm()
 
@@ -194,13 +218,10 @@ class Graph:
         for name, value in values.items():
             if name not in known:
                 raise ModelError(f"{self.name}: no knob {name!r}; it has {', '.join(known) or 'none'}")
-            knob = known[name]
-            if not knob.minimum <= value <= knob.maximum:
-                raise ModelError(
-                    f"{self.name}: knob {name} goes from {knob.minimum:g} to {knob.maximum:g}, "
-                    f"found {value:g}"
-                )
-            known[name] = replace(knob, default=float(value))
+            try:
+                known[name] = replace(known[name], default=known[name].checked(value))
+            except ValueError as error:
+                raise ModelError(f"{self.name}: {error}") from None
         return replace(self, knobs=tuple(known.values()))
 
     @property
