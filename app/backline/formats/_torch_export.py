@@ -285,7 +285,7 @@ def _exported(program: Any, notes: list[str]) -> Exported:
             by_target[spec.target] = spec.arg.name
         else:
             constants[spec.arg.name] = lifted(value)
-    outputs = []
+    outputs: list[tuple[str, str, str | None]] = []
     for spec in signature.output_specs:
         node = str(getattr(spec.arg, "name", ""))
         if node in nodes:

@@ -215,8 +215,8 @@ class _Walk:
     def _outputs(self, needed: set[str]) -> list[tuple[str, Value]]:
         found = []
         for name, node, of in self.exported.outputs:
-            if of is not None and of not in needed:
-                continue
+            if of is not None and (of not in needed or of == self.audio.node):
+                continue  # what the caller's tensor holds afterwards is no concern of a stream
             value = self._argument(self.values[node])
             if of is not None and not (isinstance(value, Extra) and value.stepped):
                 raise ModelError(
