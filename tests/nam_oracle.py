@@ -188,6 +188,17 @@ def _kept(array: dict[str, Any], quality: float) -> int:
     return allowed[min(int(quality * len(allowed)), len(allowed) - 1)]
 
 
+def _narrow(array: dict[str, Any], kept: int, bottleneck: int, quality: float) -> int:
+    """What the trainer keeps of a bottleneck: as many as of the channels, or of all sizes its own share."""
+    channels = array["channels"]
+    if kept == channels == bottleneck or "slimmable" not in array:
+        return bottleneck
+    allowed = array["slimmable"].get("kwargs", {}).get("allowed_channels", list(range(1, channels + 1)))
+    if bottleneck != channels and len(allowed) == channels:
+        return min(int(quality * bottleneck), bottleneck - 1) + 1
+    return kept if max(allowed) <= bottleneck else max(1, bottleneck * kept // channels)
+
+
 def _wavenet(config: dict[str, Any], weights: _Weights, rng: np.random.Generator, quality: float) -> Network:
     condition_dsp = config.get("condition_dsp")
     condition = build(condition_dsp, rng) if condition_dsp else None
@@ -229,7 +240,7 @@ class _Array:
         self.config = a
         self.channels, self.bottleneck = a["channels"], a.get("bottleneck", a["channels"])
         self.kept = _kept(a, quality)
-        self.narrow = max(1, self.bottleneck * self.kept // self.channels)
+        self.narrow = _narrow(a, self.kept, self.bottleneck, quality)
         self.head1x1 = a["head1x1"]["out_channels"] if a.get("head1x1", {}).get("active") else None
         self.head_input = self.head1x1 or self.narrow
         self.rechannel = weights.conv(a["input_size"], self.channels, bias=False)

@@ -61,6 +61,7 @@ BROKEN = [
     ("slimmable", put(*SLIM, "kwargs", "allowed_channels", value=[2, 2]), "found 2 at 1"),
     ("slimmable", put(*SLIM, "kwargs", "allowed_channels", value=[0]), "an integer from 1"),
     ("slimmable", put(*SLIM, "kwargs", "allowed_channels", value=[]), "a list of integers that is not empty"),
+    ("sequential", put("config", "weights_version", value=1), "'weights_version': expected 2, each model"),
     ("sequential", put("config", "models", value=[]), "'models': expected a list that is not empty"),
     ("sequential", put("weights", value=[1.0]), "expected none beside a Sequential's models, found 1"),
     ("sequential", put("config", "models", 0, value={"channels": 3}), "model 0: field 'version' is missing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,41 @@ def test_slimmable_wavenet(tmp_path: Path, allowed: list[int] | None) -> None:
     for quality in (0.0, 0.3, 0.5, 0.99, 1.0):
         model._net.set_slimming(quality)
         assert_agrees(path, model, quality=quality)
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "allowed"), [(3, None), (4, None), (8, None), (4, [1, 3]), (8, [2, 6])]
+)
+def test_slimmable_bottleneck(tmp_path: Path, bottleneck: int, allowed: list[int] | None) -> None:
+    """The package slims a bottleneck by its own share, or to the very channels that were allowed."""
+    torch.manual_seed(9)
+    kwargs = {} if allowed is None else {"allowed_channels": allowed}
+    slimmable = {"method": "slice_channels_uniform", "kwargs": kwargs}
+    model = wavenet(layers(channels=6, bottleneck=bottleneck, slimmable=slimmable)).eval()
+    path = export(model, tmp_path)
+    differ = 0
+    for quality in (0.0, 0.15, 0.5, 0.7, 1.0):
+        model._net.set_slimming(quality)
+        graph = assert_agrees(path, model, quality=quality).graph
+        kept, found = (graph.signals[f"array 0 {at}"].channels for at in ("rechannel", "layer 0 activation"))
+        # NeuralAmpModelerCore keeps the bottleneck's proportion to the channels.
+        differs = found != max(1, bottleneck * kept // 6)
+        assert any("NeuralAmpModelerCore keeps" in note for note in graph.notes) == differs
+        differ += differs
+    assert differ > 0
+
+
+@pytest.mark.parametrize("activation", ["Softsign", "LeakyHardtanh", "Softsigmoid"])
+def test_conv_net_of_an_activation_of_the_packages_own(tmp_path: Path, activation: str) -> None:
+    """Their names leave the package with an underscore in front."""
+    torch.manual_seed(10)
+    config = {"channels": 3, "dilations": [1, 2], "batchnorm": False, "activation": activation}
+    model = trainer.ConvNet.init_from_config({**config, "sample_rate": RATE})
+    train(model)
+    path = export(model, tmp_path)
+    assert json.loads(path.read_text())["config"]["activation"] == f"_{activation}"
+    loaded = assert_agrees(path, model)
+    assert any("refuses it" in note for note in loaded.graph.notes) == (activation == "Softsigmoid")
 
 
 def test_packed_wavenet_is_a_container(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def read_array(fields: Fields, quality: float, notes: dict[str, None]) -> LayerA
     """
     for name in fields.unknown(_ARRAY_FIELDS):
         notes[f"{fields.where}: field {name[:40]!r} was ignored"] = None
-    channels, bottleneck = _widths(fields, quality)
+    channels, bottleneck = _widths(fields, quality, notes)
     layer1x1_groups: int | None = 1
     if fields.has("layer1x1"):
         layer1x1 = fields.fields("layer1x1")
@@ -172,15 +172,33 @@ def slim_channels(fields: Fields) -> Sequence[int] | None:
     return allowed
 
 
-def _widths(fields: Fields, quality: float) -> tuple[Width, Width]:
-    """Return channels and bottleneck; a slimmed bottleneck keeps its proportion to the channels."""
+def _widths(fields: Fields, quality: float, notes: dict[str, None]) -> tuple[Width, Width]:
+    """Return channels and bottleneck, slimmed where the array is slimmable."""
     channels = fields.integer("channels")
     bottleneck = fields.integer("bottleneck", channels)
     allowed = slim_channels(fields)
     if allowed is None:
         return whole(channels), whole(bottleneck)
-    kept = allowed[min(floor(quality * len(allowed)), len(allowed) - 1)]
-    return Width(channels, kept), Width(bottleneck, max(1, bottleneck * kept // channels))
+    kept = allowed[_choice(quality, len(allowed))]
+    if bottleneck == channels:
+        return Width(channels, kept), Width(bottleneck, kept)
+    in_proportion = max(1, bottleneck * kept // channels)
+    trained = in_proportion
+    if list(allowed) == list(range(1, channels + 1)):
+        trained = 1 + _choice(quality, bottleneck)
+    elif allowed[-1] <= bottleneck:
+        trained = kept
+    if trained != in_proportion:
+        notes[
+            f"{fields.where}: {trained} of the bottleneck's {bottleneck} channels are kept, as it was "
+            f"trained; NeuralAmpModelerCore keeps {in_proportion} and sounds different"
+        ] = None
+    return Width(channels, kept), Width(bottleneck, trained)
+
+
+def _choice(quality: float, count: int) -> int:
+    """Which of `count` sizes, ascending, a quality from 0 to 1 stands for."""
+    return min(floor(quality * count), count - 1)
 
 
 def _read_films(fields: Fields, has_layer1x1: bool, has_head1x1: bool) -> dict[str, Film]:

@@ -188,7 +188,13 @@ def _read_sequential(envelope: _Envelope, fields: Fields, quality: float, depth:
             f"{fields.place('weights')}: expected none beside a Sequential's models, found "
             f"{len(fields.value('weights'))}; the older form with one list for all is not supported"
         )
-    models = envelope.config.items("models")
+    config = envelope.config
+    if config.integer("weights_version", 2) != 2:
+        raise ModelError(
+            f"{config.place('weights_version')}: expected 2, each model with its own weights, "
+            f"found {config.integer('weights_version')}"
+        )
+    models = config.items("models")
     rate, notes = _rate(envelope, *(_inner(f"model {i}", raw) for i, raw in enumerate(models)))
     graphs: list[Graph] = []
     nodes: list[Node] = []
