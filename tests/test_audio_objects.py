@@ -15,7 +15,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from every_op import every_op
 from live_tools import write_model
+
+import backline
+from backline.activations import ACTIVATIONS
+from backline.compile import compile_graph
+from backline.native import lib
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "native" / "src"
@@ -200,6 +206,16 @@ print("bad", count(ctypes.cast(counter.bad_callback, ctypes.c_void_p).value, 64,
 """
 
 
+def test_every_op_and_activation_is_in_the_model_below() -> None:
+    ops = compile_graph(every_op()).ops
+    assert {f"BL_OP_{op.kind}" for op in ops} == {
+        name
+        for name in dir(lib)
+        if name.startswith("BL_OP_") and not name.endswith(("INPUTS", "OUTPUTS", "ARRAYS"))
+    }
+    assert {op.activation for op in ops} == set(ACTIVATIONS)
+
+
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the counter stands in front of glibc's malloc"
 )
@@ -210,7 +226,8 @@ def test_ten_thousand_blocks_allocate_nothing(tmp_path: Path) -> None:
     # Without -fno-builtin the compiler may see through malloc and leave the bad one out.
     command = [compiler, "-O1", "-fno-builtin", "-shared", "-fPIC", str(source), "-o", str(counter)]
     subprocess.run(command, check=True)
-    models = [write_model(tmp_path / "model.json")]
+    models = [write_model(tmp_path / "model.json"), tmp_path / "every.backline"]
+    backline.save(every_op(), models[1])
     shared = ROOT.parent / "shared" / "golden" / "nam" / "models"
     models += [path for path in (shared / "wavenet.nam", shared / "lstm.nam") if path.exists()]
     done = subprocess.run(

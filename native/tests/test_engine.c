@@ -2,6 +2,8 @@
  *
  * Link with -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc. Prints one line per test and exits
  * non-zero at the first failure. BACKLINE_SOAK in the environment multiplies how many lying specs are tried. */
+#include <math.h>
+
 #include "tables.h"
 
 /* Allocations that fail on demand. */
@@ -89,10 +91,20 @@ static void keep_counts_honest(tables *t)
     t->spec.prewarm_frames = t->spec.prewarm_frames > 5000 ? 5000 : t->spec.prewarm_frames;
 }
 
+/* What a device may deliver: sound, and now and then a number that is none or out of all bounds. */
+static void fill_input(float *in, size_t count)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-40f, -0.0f};
+    for (size_t i = 0; i < count; i++) {
+        in[i] = next_random() % 64 ? random_float() : odd[next_random() % (sizeof odd / sizeof odd[0])];
+    }
+}
+
 static void test_lies(int count, maker *make)
 {
     int accepted = 0;
     static float in[1 << 16], out[1 << 20];
+    fill_input(in, sizeof in / sizeof in[0]);
     for (int i = 0; i < count; i++) {
         tables t;
         bl_error error;
