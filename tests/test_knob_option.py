@@ -12,7 +12,10 @@ from graphs import array
 import backline
 from backline import reference
 from backline.cli import main
+from backline.engine import Model
 from backline.errors import ModelError
+from backline.graph import Graph, Knob
+from backline.layers import Multiply
 
 
 @pytest.fixture
@@ -101,6 +104,90 @@ def test_wrong_settings(conditioned, tmp_path, capsys, settings, status, text):
     assert main(["render", str(conditioned), *files, *options]) == status
     assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not (tmp_path / "out.wav").exists()
+
+
+def turned_by_hand(
+    blocks: int, frames: int, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A sine and a gain that is turned before each block, as somebody's hand does: sine, answer, gain."""
+    knob = Knob("gain", 0.0, 0.0, 1.0)
+    graph = Graph((Multiply("y", "x", "gain"),), "x", 2, "y", knobs=(knob,), sample_rate_hz=48000.0)
+    sine = np.sin(2 * np.pi * 440 / 48000 * np.arange(blocks * frames)).astype(np.float32)
+    x = np.stack([sine, np.ones_like(sine)], 1)  # the second channel shows the gain itself
+    with Model(graph).stream() as stream:
+        made = [stream.process(x[:1])]
+        for block, target in enumerate(targets):
+            stream.set(gain=float(target))
+            made.append(stream.process(x[1 + block * frames : 1 + (block + 1) * frames]))
+    y, gain = np.concatenate(made).T.astype(np.float64)
+    return sine[: len(y)].astype(np.float64), y, gain
+
+
+@pytest.mark.parametrize("frames", [64, 480, 3000])
+def test_no_turn_makes_a_step(frames):
+    """Between two frames the gain goes at most the whole range's 960th part, 20 ms at 48 kHz."""
+    targets = np.random.default_rng(frames).integers(0, 2, 20).astype(np.float64)
+    sine, y, gain = turned_by_hand(20, frames, targets)
+    slope = 1.0 / 960
+    assert np.max(np.abs(np.diff(gain))) <= slope * (1 + 1e-4)
+    # y = gain x, so from frame to frame it moves by what the sine moves and by the ramp's slope, no more.
+    assert np.all(np.abs(np.diff(y)) <= np.abs(np.diff(sine)) + slope * np.abs(sine[1:]) + 1e-6)
+    assert gain.max() > 0.05
+
+
+def test_a_turn_is_not_heard_as_a_click():
+    """A ramp of N frames has at most ``2 / (N w)`` of the spectrum a step has, w off the tone's frequency."""
+    sine, y, gain = turned_by_hand(2, 4000, np.array([0.0, 1.0]))
+    step = sine * (np.arange(len(sine)) > 4000)
+    window = np.hanning(len(sine))
+    heard, click = (np.abs(np.fft.rfft(each * window)) for each in (y, step))
+    high = np.fft.rfftfreq(len(sine), 1 / 48000) > 8000
+    off_the_tone = 2 * np.pi * (8000 - 440) / 48000
+    assert np.max(heard[high]) <= 2 / (960 * off_the_tone) * np.max(click[high])  # 53 dB less
+    assert gain[-1] == 1.0
+
+
+def test_any_name_may_be_a_knobs():
+    for name in ("x", "self", "knobs", "two words"):
+        nodes = (Multiply("y", "audio", name),)
+        model = Model(Graph(nodes, "audio", 1, "y", knobs=(Knob(name, 0.5, 0.0, 1.0),)))
+        x = array(10, 50)
+        np.testing.assert_array_equal(model(x, **{name: 0.25}), x * np.float32(0.25))
+        with model.stream() as stream:
+            stream.set(**{name: 0.75})
+            np.testing.assert_array_equal(stream.process(x), x * np.float32(0.75))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        *(("0.5", "type str"), (None, "type NoneType"), ([0.5], "type list"), (1j, "type complex")),
+        *((float("nan"), "nan"), (10**400, "a number too large"), (-0.1, "-0.1"), (np.float32(2), "2")),
+    ],
+    ids=["text", "None", "list", "complex", "nan", "huge", "below", "above"],
+)
+def test_what_is_no_value_of_a_knob(conditioned, value, found):
+    says = f"knob drive goes from 0 to 1, found {found}$"
+    model = backline.load(conditioned)
+    with pytest.raises(ModelError, match=f"^{conditioned}: pedal: {says}"):
+        backline.load(conditioned, knobs={"drive": value})
+    with pytest.raises(ValueError, match=f"^{says}"):
+        model(array(11, 5), drive=value)
+
+
+def test_of_several_knobs_none_is_turned_if_one_cannot_be():
+    nodes = (Multiply("a", "x", "p"), Multiply("y", "a", "q"))
+    knobs = (Knob("p", 1.0, 0.0, 1.0), Knob("q", 1.0, 0.0, 1.0))
+    model = Model(Graph(nodes, "x", 1, "y", knobs=knobs))
+    assert list(model.knobs) == ["p", "q"]
+    x = array(12, 2000)
+    with model.stream() as stream:
+        head = stream.process(x[:10])
+        with pytest.raises(ValueError, match="knob q goes from 0 to 1, found 2"):
+            stream.set(p=0.0, q=2.0)
+        np.testing.assert_array_equal(np.concatenate([head, stream.process(x[10:])]), x)
+    with pytest.raises(ValueError, match="the stream is closed"):
+        stream.set(p=0.0)
 
 
 def test_load_refuses_what_is_no_knob(conditioned):

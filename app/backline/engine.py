@@ -252,7 +252,7 @@ class Model:
         """
         return Stream(self, max_frames, channels)
 
-    def __call__(self, x: ArrayLike, **knobs: float) -> Audio:
+    def __call__(self, x: ArrayLike, /, **knobs: float) -> Audio:
         """Run a whole signal.
 
         Parameters
@@ -351,7 +351,7 @@ class Stream:
             y = engine.process(planar)
         return y[0] if x.ndim == 1 and len(y) == 1 else np.ascontiguousarray(y.T)
 
-    def set(self, **knobs: float) -> None:
+    def set(self, /, **knobs: float) -> None:
         """Turn knobs: before the first frame they jump, later they ramp (20 ms unless the model says other).
 
         Raises
@@ -359,19 +359,17 @@ class Stream:
         ModelError
             No knob of that name.
         ValueError
-            A value that is not finite or outside the knob's range.
+            A value that is no number or outside the knob's range, with which none is turned; a closed stream.
         """
-        for name, value in knobs.items():
-            knob = self.model.program.knobs[self.model.program.knob_index(name)]
-            if not knob.minimum <= value <= knob.maximum:
-                raise ValueError(
-                    f"knob {name} goes from {knob.minimum:g} to {knob.maximum:g}, found {value:g}"
-                )
+        program = self.model.program
+        values = {name: program.knobs[program.knob_index(name)].checked(knobs[name]) for name in knobs}
         with self._lock:
+            if self._closed:
+                raise ValueError("the stream is closed")
             if self._engine is None:
-                self._early.update(knobs)
+                self._early.update(values)
                 return
-            for name, value in knobs.items():
+            for name, value in values.items():
                 self._engine.set(name, value)
 
     def reset(self) -> None:

@@ -335,7 +335,7 @@ class LiveSession:
 
     # -- running --
 
-    def set(self, **knobs: float) -> None:
+    def set(self, /, **knobs: float) -> None:
         """Turn knobs: the model's own, and ``input_gain``, ``output_gain`` (factors) and ``bypass`` (0 to 1).
 
         Each gets where it is told within 20 ms.
