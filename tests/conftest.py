@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WITHOUT_GOLDEN = f"golden data not found at {GOLDEN}"
 #: What BACKLINE_REQUIRE may name and is a program; the rest are packages, but for the golden data.
 PROGRAMS = {"clang", "gcc", "jackd", "nm"}
-PACKAGES = {"jack", "keras", "matplotlib", "nam", "torch"}
+PACKAGES = {"jack", "keras", "matplotlib", "nam", "onnx", "onnxruntime", "onnxscript", "torch"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

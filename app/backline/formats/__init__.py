@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..graph import Graph
-from . import aidax, backline_file, guitarml, keras_json, nam, torch_state
+from . import aidax, backline_file, guitarml, keras_json, nam, onnx_file, torch_state
 from ._reading import brief, describe, parse_json
 
 __all__ = ["MAX_FILE_BYTES", "load_graph", "naming"]
@@ -53,7 +53,8 @@ def load_graph(
     Parameters
     ----------
     path : str or path
-        A .nam file, an RTNeural Keras JSON or a PyTorch state_dict JSON, whatever it is called.
+        A .nam, .onnx or .backline file, an RTNeural Keras JSON or a PyTorch state_dict JSON, whatever it is
+        called.
     quality : float
         From 0, the lightest, to 1, the full model, where a file holds several sizes.
     layers : sequence of mappings, optional
@@ -92,9 +93,12 @@ def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None
     data = _read_bytes(path)
     if backline_file.recognises(data):
         return _with_note_on_quality(backline_file.decode(data), quality)
+    if onnx_file.recognises(data):
+        _refuse_layers(layers)
+        return _titled(_with_note_on_quality(onnx_file.read(data, path), quality), path)
     document = _parse(data)
-    if layers is not None and not torch_state.recognises(document):
-        raise ModelError("layers describe a PyTorch state_dict, which this file is not")
+    if not torch_state.recognises(document):
+        _refuse_layers(layers)
     if nam.recognises(document):
         graph = nam.read(document, quality=quality)
     elif guitarml.recognises(document):
@@ -113,6 +117,16 @@ def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None
         )
     if not nam.has_sizes(document):
         graph = _with_note_on_quality(graph, quality)
+    return _titled(graph, path)
+
+
+def _refuse_layers(layers: object) -> None:
+    if layers is not None:
+        raise ModelError("layers describe a PyTorch state_dict, which this file is not")
+
+
+def _titled(graph: Graph, path: Path) -> Graph:
+    """The graph with the name that its file gives it, or the file's own."""
     title = graph.metadata.get("name")
     return replace(graph, name=title if isinstance(title, str) and title.strip() else path.stem)
 
@@ -191,7 +205,5 @@ def _refuse_binary(data: bytes) -> None:
             raise ModelError(f"expected a JSON model, found {meaning}")
     if data[4:8] == b"TFL3":
         raise ModelError("TensorFlow Lite models are not supported")
-    if data[:1] == b"\x08" and data[2:3] in (b"\x12", b"\x1a", b":", b"B"):
-        raise ModelError("ONNX models are not supported yet")
     if b"\0" in data[:4096]:
         raise ModelError("is a binary file, expected a JSON model")
