@@ -100,8 +100,9 @@ def _said(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        if {"year", "month", "day"} <= value.keys():
-            return "{year}-{month:>02}-{day:>02}".format(**value)
+        date = [value.get(part) for part in ("year", "month", "day")]
+        if all(isinstance(part, int) for part in date):
+            return "{}-{:02}-{:02}".format(*date)
         return f"{', '.join(map(str, value))} (see --json)"
     return json.dumps(value, default=str)
 
@@ -121,7 +122,7 @@ def _reach(frames: int | None, ms: float | None) -> str:
 
 
 def _span(frames: int, ms: float | None) -> str:
-    return f"{frames:,} frames" + ("" if ms is None else f", {ms:.1f} ms")
+    return f"{frames:,} frame{'s' * (frames != 1)}" + ("" if ms is None else f", {ms:.1f} ms")
 
 
 def describe(graph: Graph, node: Node) -> dict[str, Any]:
@@ -134,11 +135,13 @@ def describe(graph: Graph, node: Node) -> dict[str, Any]:
         "input_channels": sum(graph.signals[name].channels for name in node.inputs)
         if type(node).__name__ == "Concat"
         else read.channels,
+        "input_features": read.features,
         "output_channels": made.channels,
         "features": made.features,
         "kernel": getattr(node, "kernel", None if weight is None else list(weight.shape[2:])),
-        "dilation": getattr(node, "dilation", None),
-        "stride": getattr(node, "stride", getattr(node, "factor", None)),
+        "dilation": _over_time_and_features(node, "dilation"),
+        "stride": _over_time_and_features(node, "stride") or getattr(node, "factor", None),
+        "delay_frames": getattr(node, "frames", None),
         "groups": getattr(node, "groups", None),
         "activation": getattr(getattr(node, "activation", None), "kind", None),
         "parameters": sum(int(values.size) for values in node.arrays.values()),
@@ -147,11 +150,20 @@ def describe(graph: Graph, node: Node) -> dict[str, Any]:
     }
 
 
+def _over_time_and_features(node: Node, what: str) -> Any:
+    """A number, or two where a node has one for either axis; None where it has none."""
+    over_features = getattr(node, f"feature_{what}", None)
+    over_time = getattr(node, what, None)
+    return over_time if over_features is None else [over_time, over_features]
+
+
 _HEADINGS = (
     *("layer", "kind", "shape", "kernel", "dilation", "stride", "groups", "parameters"),
     *("multiply-adds", "rate"),
 )
 
+
+_ABBREVIATIONS = {"Lstm": "LSTM", "Gru": "GRU"}
 
 #: A model of so many layers is listed in full.
 _SHORT_LAYERS = 40
@@ -173,15 +185,23 @@ def show_layers(layers: Sequence[Mapping[str, Any]], every: bool) -> None:
 
 def layer_row(layer: Mapping[str, Any]) -> list[str]:
     """A layer's row in the table; what is usual is left out, so that the rest is seen."""
-    kernel = layer["kernel"]
-    features = f" by {layer['features']}" if layer["features"] != 1 else ""
+    given, made = (
+        _by(layer[channels], layer[features] if layer[features] != 1 else None)
+        for channels, features in (("input_channels", "input_features"), ("output_channels", "features"))
+    )
     return [
         layer["name"],
-        layer["activation"] or layer["kind"],
-        f"{layer['input_channels']} → {layer['output_channels']}{features}",
-        "" if kernel is None else " by ".join(map(str, kernel)) if isinstance(kernel, list) else str(kernel),
-        *(str(layer[key]) if (layer[key] or 1) != 1 else "" for key in ("dilation", "stride", "groups")),
+        layer["activation"] or _ABBREVIATIONS.get(layer["kind"], layer["kind"]),
+        f"{given} → {made}",
+        _by(layer["kernel"]),
+        *("" if layer[key] in (1, [1, 1]) else _by(layer[key]) for key in ("dilation", "stride", "groups")),
         f"{layer['parameters']:,}" if layer["parameters"] else "",
         f"{layer['multiply_adds_per_frame']:,.5g}" if layer["multiply_adds_per_frame"] else "",
         "" if layer["rate"] == "1" else layer["rate"],
     ]
+
+
+def _by(*sizes: Any) -> str:
+    """Sizes as "2 by 3", without those that are None."""
+    flat = [one for size in sizes for one in (size if isinstance(size, list) else [size])]
+    return " by ".join(str(one) for one in flat if one is not None)
