@@ -40,8 +40,15 @@ def test_gains(metadata, dbu, gains):
         ({"loudness": True}, 12.0, "expected a number"),
         ({"loudness": float("nan")}, 12.0, "expected a number"),
         ({"loudness": 1e9}, 12.0, "outside"),
+        ({"loudness": 10**400}, 12.0, "metadata loudness: expected a number, found an integer of more than"),
+        ({"output_level_dbu": [3]}, 12.0, "metadata output_level_dbu: expected a number, found a list of 1"),
+        ({"input_level_dbu": float("-inf")}, 12.0, "expected a number, found -inf"),
+        ({"input_level_dbu": None, "loudness": None}, 12.0, "neither"),
         ({"loudness": -18}, 1e9, "outside"),
-        ({"loudness": -18}, float("nan"), "outside"),
+        ({"loudness": -18}, float("nan"), "interface level: expected a number of dBu, found nan"),
+        ({"loudness": -18}, 10**400, "interface level: expected a number"),
+        ({"loudness": -18}, "12", "interface level: expected a number of dBu, found '12'"),
+        ({"loudness": -18}, 60.01, "outside -60 to 60"),
     ],
 )
 def test_refused(metadata, dbu, text):
@@ -90,3 +97,24 @@ def test_a_model_without_levels(wavenet_file, tmp_path, capsys):
     assert main(["render", str(wavenet_file), *files, "--calibrate", "12"]) == 1
     assert "input_level_dbu" in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_live_at_the_models_level(wavenet_file, tmp_path, capsys):
+    """A take of the clock device: what the file becomes is the model between the gains of the formulas."""
+    document = json.loads(wavenet_file.read_text())
+    document["metadata"] = {"input_level_dbu": 18.0, "output_level_dbu": 9.0, "loudness": -15.0}
+    model, source, target = (tmp_path / name for name in ("amp.nam", "in.wav", "out.wav"))
+    model.write_text(json.dumps(document))
+    x = array(4, 3000, scale=0.1)
+    soundfile.write(source, x, 48000, "FLOAT")
+    command = ["live", str(model), "--device", "clock", "--rate", "48000", "--seconds", "0.2"]
+    assert main([*command, "--from", str(source), "--to", str(target), "--calibrate", "12"]) == 0
+    said = capsys.readouterr().err
+    assert "input -6.0 dB" in said
+    assert "output -3.0 dB" in said
+    y = soundfile.read(target, dtype="float32")[0]
+    before, after = (np.float32(10 ** (db / 20)) for db in (-6.0, -3.0))
+    expected = backline.load(model)(x * before) * after
+    count = min(len(y), len(expected))
+    assert count > 1000
+    np.testing.assert_allclose(y[:count], expected[:count], rtol=1e-5, atol=1e-7)

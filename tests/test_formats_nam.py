@@ -124,6 +124,29 @@ def test_slopes_are_rounded_to_float32_and_default_to_a_hundredth(tmp_path: Path
         assert Activation("leaky_relu", (float(np.float32(0.01)),)) in activations
 
 
+def test_slopes_that_are_not_in_the_file_are_noted(tmp_path: Path) -> None:
+    """The trainer writes no slopes for a ConvNet or a post-stack head, whatever they have become."""
+    document = NAM_DOCUMENTS["conv_net"]()
+    for written, said in (("PReLU", True), ({"type": "PReLU", "negative_slope": 0.01}, False)):
+        document["config"]["activation"] = written
+        notes = load(tmp_path, document).notes
+        assert any("does not say the slope of PReLU; 0.01 is taken" in note for note in notes) == said
+
+
+def test_a_post_stack_head_says_name_where_layers_say_type(tmp_path: Path) -> None:
+    document = wavenet()
+    x = np.random.default_rng(5).standard_normal((1, 50))
+    played = []
+    for key in ("type", "name"):
+        document["config"]["head"]["activation"] = {key: "LeakyReLU", "negative_slope": 0.25}
+        graph = load(tmp_path, document)
+        assert not graph.notes
+        slopes = [node.activation.parameters for node in graph.nodes if isinstance(node, Activate)]
+        assert (0.25,) in slopes
+        played.append(reference.run(graph, x))
+    assert np.array_equal(played[0], played[1])
+
+
 def test_both_spellings_of_the_head_are_one(tmp_path: Path) -> None:
     document = wavenet()
     second = document["config"]["layers"][1]

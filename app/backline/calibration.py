@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 from .errors import ModelError
+from .formats._reading import describe
 
 #: What models that only say their loudness are brought to, as NAM's own plugin does.
 TARGET_LOUDNESS_DB = -18.0
@@ -52,8 +53,12 @@ def calibrate(metadata: Mapping[str, Any], interface_dbu: float) -> Calibration:
     ModelError
         The model says none of these, something that is no number, or the interface's level is absurd.
     """
-    if not -_MOST_DBU <= interface_dbu <= _MOST_DBU:
-        raise ModelError(f"an interface level of {interface_dbu:g} dBu is outside -60 to 60")
+    level = _finite(interface_dbu)
+    if level is None:
+        raise ModelError(f"interface level: expected a number of dBu, found {describe(interface_dbu)}")
+    if not -_MOST_DBU <= level <= _MOST_DBU:
+        raise ModelError(f"an interface level of {level:g} dBu is outside -60 to 60")
+    interface_dbu = level
     before, after, loudness = (
         _number(metadata, name) for name in ("input_level_dbu", "output_level_dbu", "loudness")
     )
@@ -85,8 +90,20 @@ def _number(metadata: Mapping[str, Any], name: str) -> float | None:
     value = metadata.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
-        raise ModelError(f"metadata {name}: expected a number, found {str(value)[:40]!r}")
-    if abs(float(value)) > 200.0:
-        raise ModelError(f"metadata {name}: {float(value):g} is outside -200 to 200")
-    return float(value)
+    number = _finite(value)
+    if number is None:
+        raise ModelError(f"metadata {name}: expected a number, found {describe(value)}")
+    if abs(number) > 200.0:
+        raise ModelError(f"metadata {name}: {number:g} is outside -200 to 200")
+    return number
+
+
+def _finite(value: object) -> float | None:
+    """Return a number that is one, finite and no flag; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if isfinite(number) else None

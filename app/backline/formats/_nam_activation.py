@@ -105,6 +105,8 @@ def read_activation(value: object, where: str, notes: dict[str, None]) -> Curve:
         raise ModelError(f"{where}: Softsign with an alpha other than 1 is not supported yet")
     for unknown in fields.unknown(known | {"alpha"}):
         notes[f"{where}: parameter {unknown[:40]!r} of activation {name} was ignored"] = None
+    if kind == "prelu" and not {"negative_slope", "negative_slopes"} & set(value):
+        notes[f"{where}: the file does not say the slope of PReLU; 0.01 is taken"] = None
     if kind == "hardtanh" and parameters != (-1.0, 1.0):
         limits = f"{parameters[0]:g} and {parameters[1]:g}"
         notes[
@@ -112,9 +114,7 @@ def read_activation(value: object, where: str, notes: dict[str, None]) -> Curve:
             "NeuralAmpModelerCore limits at -1 and 1"
         ] = None
     if name == "Softsigmoid":
-        notes[f"{where}: Softsigmoid is played as it was trained; NeuralAmpModelerCore does not load it"] = (
-            None
-        )
+        notes[f"{where}: Softsigmoid is played as it was trained; NeuralAmpModelerCore refuses it"] = None
     return Curve(Activation(kind, parameters), name == "Softsigmoid")
 
 
