@@ -1,7 +1,7 @@
 """Mutated files of every format: each becomes a Model that plays, or is refused in a sentence.
 
 They are loaded in a process of its own, so that a crash has a name and memory has a limit. In scripts/soak
-more than 10,000 of each.
+more than 10,000 of each format.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from test_formats_bad_input import refusal
 from backline.formats import backline_file
 
 FUZZ = settings(
-    examples(120), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    examples(170), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 TRIES, MOST_WEIGHTS = 5, 100_000
 
