@@ -280,6 +280,31 @@ def test_film() -> None:
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("spread", ["expand", "repeat"])
+def test_a_recurrent_network_with_conditioning(spread: str) -> None:
+    """Parameters beside the audio, as conditioned amplifiers have them."""
+
+    class Conditioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.LSTM(3, 6, batch_first=True), nn.Linear(6, 1)
+
+        def forward(self, x: Any, dials: Any) -> Any:
+            frames = x.shape[1]
+            wide = dials[:, None]
+            wide = wide.expand(-1, frames, -1) if spread == "expand" else wide.repeat(1, frames, 1)
+            return self.head(self.body(torch.cat([x, wide], -1))[0]) + x
+
+    net = seeded(Conditioned)
+    model = backline.from_torch(net, (torch.zeros(1, EXAMPLE, 1), torch.zeros(1, 2)))
+    assert list(model.knobs) == ["dials_0", "dials_1"]
+    x = signal(7, 1, FRAMES, 1)
+    for low, high in ((0.0, 0.0), (0.2, 0.9)):
+        expected = rows_of(net(x, torch.tensor([[low, high]], dtype=torch.float64)), 1)
+        found = model(rows_of(x, 1).astype(np.float32), dials_0=low, dials_1=high)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
 def test_the_audio_is_the_first_input_with_a_time_axis() -> None:
     class Turned(nn.Module):
         def forward(self, drive: Any, x: Any) -> Any:

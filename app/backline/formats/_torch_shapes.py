@@ -84,8 +84,9 @@ def _repeated(net: Network, value: Value, shape: tuple[int, ...]) -> Value:
     if front:
         value = net.unsqueeze(value, list(range(front)))
     for axis, size in enumerate(shape):
-        times = size // net.shape_of(value)[axis]
-        if times > 1 and isinstance(value, Track) and value.roles[axis] == "unit":
+        old = net.shape_of(value)[axis]
+        times = size // old if old else 1
+        if times > 1 and old == 1:
             value = net.expand(value, [size if i == axis else -1 for i in range(len(shape))])
         elif times > 1:
             value = net.concat([value] * times, axis)
