@@ -102,7 +102,7 @@ def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         date = [value.get(part) for part in ("year", "month", "day")]
         if all(isinstance(part, int) for part in date):
-            return "{}-{:02}-{:02}".format(*date)
+            return "-".join(str(part).zfill(2) for part in date)
         return f"{', '.join(map(str, value))} (see --json)"
     return json.dumps(value, default=str)
 
@@ -161,7 +161,6 @@ _HEADINGS = (
     *("layer", "kind", "shape", "kernel", "dilation", "stride", "groups", "parameters"),
     *("multiply-adds", "rate"),
 )
-
 
 _ABBREVIATIONS = {"Lstm": "LSTM", "Gru": "GRU"}
 
