@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from graphs import array
 
+import backline
 from backline import library, verify
 from backline.cli import main
 from backline.errors import ModelError
@@ -105,3 +106,26 @@ def test_wrong_arguments(capsys):
 def test_a_test_of_signals_that_do_not_exist():
     with pytest.raises(ModelError, match="nowhere"):
         verify.part_of(load_graph(library.find("overdrive")), "nowhere", "nobody")
+
+
+def test_the_error_is_what_a_hand_works_out(monkeypatch):
+    """An engine that is off by 0.001 wherever the noise of full scale is, up and down in turn."""
+    run = verify._run
+    graph = backline.conv1d(np.ones((1, 1, 1))).graph
+    x, stretches = verify.signal(graph, 16384)
+    where = stretches["noise 0 dB"]
+
+    def off(*arguments):
+        y = run(*arguments)
+        y[0, where] += 0.001 * (-1.0) ** np.arange(len(where))
+        return y
+
+    monkeypatch.setattr(verify, "_run", off)
+    found = {each.signal: each for each in verify.verify(graph, ["scalar"]).comparisons}
+    noise = x[0, where].astype(np.float64)
+    expected_db = 20 * np.log10(0.001 / np.sqrt(np.mean(noise**2)))
+    assert found["noise 0 dB"].error_db == pytest.approx(expected_db, abs=1e-3)
+    assert found["noise 0 dB"].largest == pytest.approx(0.001, rel=1e-3)
+    assert not found["noise 0 dB"].passed
+    for kind in set(stretches) - {"noise 0 dB"}:
+        assert (found[kind].error_db, found[kind].largest, found[kind].passed) == (None, 0.0, True)
