@@ -184,7 +184,7 @@ def _widths(fields: Fields, quality: float, notes: dict[str, None]) -> tuple[Wid
         return Width(channels, kept), Width(bottleneck, kept)
     in_proportion = max(1, bottleneck * kept // channels)
     trained = in_proportion
-    if list(allowed) == list(range(1, channels + 1)):
+    if len(allowed) == channels:  # every size from 1 on, which is how the trainer writes that none was chosen
         trained = 1 + _choice(quality, bottleneck)
     elif allowed[-1] <= bottleneck:
         trained = kept
