@@ -234,6 +234,21 @@ def test_what_is_converted_is_the_same(cli, golden, golden_case, tmp_path):
     assert [told[0][key] for key in same] == [told[1][key] for key in same]
 
 
+def test_the_same_model_makes_the_same_file(cli, wavenet_file, tmp_path):
+    """All weights are there for safetensors' own reader, and the bytes are the same each time."""
+    numpy_reader = pytest.importorskip("safetensors.numpy", reason="reads with safetensors")
+    made = set()
+    for count in range(6):
+        out = tmp_path / f"{count}.backline"
+        assert cli("convert", wavenet_file, out)[0] == 0
+        made.add(out.read_bytes())
+    (data,) = made
+    arrays = {name: values for name, values in numpy_reader.load(data).items()}
+    weights = json.loads(wavenet_file.read_text())["weights"]
+    found = np.sort(np.concatenate([values.ravel() for values in arrays.values()]))
+    assert np.array_equal(found, np.sort(np.float32(weights)))
+
+
 def test_convert_keeps_where_knobs_stand(cli, golden, tmp_path):
     out = tmp_path / "turned.backline"
     document = json.loads((golden / "recurrent_json" / "models" / "gml_lstm20_skip.json").read_text())

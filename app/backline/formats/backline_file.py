@@ -93,7 +93,18 @@ def encode(graph: Graph) -> bytes:
         text = json.dumps(document, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{graph.name}: metadata that JSON cannot hold: {error}") from None
-    return bytes(save(writer.tensors, {"format": _FORMAT, "version": VERSION, "graph": text}))
+    metadata = {"format": _FORMAT, "version": VERSION, "graph": text}
+    return _in_order(bytes(save(writer.tensors, metadata)), metadata)
+
+
+def _in_order(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A file whose metadata stand in their order: safetensors writes them in another each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = metadata  # which keeps its place
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 class _Writer:
