@@ -131,7 +131,8 @@ typedef struct bl_tensor {
  *              y[n] = x[n - delay_frames], and 0 where n < start_frames
  * MAXPOOL      x                          y                                             kernel dilation stride
  *              y[n] = the largest of x[n stride - k dilation], k < kernel               start_frames
- *              those of frames before start_frames do not count; 0 where none is left; kernel at most 4096
+ *              those of frames before start_frames do not count; 0 where none is left; NaN if one is NaN;
+ *              kernel at most 4096
  * UPSAMPLE     x                          y                                             factor
  *              y[n] = x[floor(n / factor)]: held
  * INTERPOLATE  x                          y                                             factor start_frames
