@@ -272,7 +272,7 @@ def test_film() -> None:
     model = backline.from_torch(net, (torch.zeros(1, 1, EXAMPLE), torch.zeros(1, 1)))
     assert [(k.name, k.default, k.minimum, k.maximum) for k in model.knobs.values()] == [("drive", 0, 0, 1)]
     assert any("'drive'" in note and "from 0 to 1" in note for note in model.notes)
-    assert any("4 frames late" in note for note in model.notes)
+    assert any("latency of 4 frames" in note for note in model.notes)
     x = signal(2, 1, 1, FRAMES)
     for drive in (0.0, 0.3, 1.0):
         expected = rows_of(net(x, torch.tensor([[drive]], dtype=torch.float64)))[:, 0]

@@ -341,6 +341,13 @@ def test_arguments_are_checked() -> None:
         (lambda: backline.from_torch(net, x, knobs={"gain": (0, 0, 1)}), "'gain'; parameters are none"),
         (lambda: backline.from_torch(dialled, (x, x[0, 0, :1]), knobs={"args_1": (2, 0, 1)}), "knob args_1"),
         (lambda: backline.from_torch(dialled, (x, x[0, 0, :1]), knobs={"args_1": 2}), "default, minimum"),
+        (lambda: backline.from_torch(net, x, knobs=3), "knobs: expected a mapping"),
+        (
+            lambda: backline.from_torch(
+                seeded(lambda: Stepped("GRU", 1)), zeros((1, 2, 9), (1, 1, 5)), knobs={"state_0_0": (0, 0, 1)}
+            ),
+            "'state_0_0', which is a state",
+        ),
     ):
         with pytest.raises(ModelError, match=words):
             call()

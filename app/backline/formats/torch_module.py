@@ -40,6 +40,9 @@ _FILLERS: Mapping[str, float | str] = {
 #: Where PyTorch's own layers live: each of them is one op, or reads like one.
 _LAYERS_OF_TORCH = "torch.nn.modules."
 
+_MOST_KNOBS = 4096
+
+#: A knob, or its default, minimum and maximum.
 KnobRange = Knob | Sequence[float]
 
 
@@ -64,6 +67,8 @@ def read(
     fields: dict[str, Any] = {"name": name}
     if sample_rate_hz is not None:
         fields["sample_rate_hz"] = as_number(sample_rate_hz, "sample_rate_hz")
+    if knobs is not None and not isinstance(knobs, Mapping):
+        refuse("knobs", "a mapping from names to ranges", knobs)
     given = dict(knobs or {})
     exported = export(module, example)
     audio = _audio_of(exported.inputs, given)
@@ -129,7 +134,7 @@ class _Walk:
         Its time axis.
     moving : set of str
         Nodes of further inputs that have a value for each frame.
-    knobs : dict
+    knobs : mapping
         Ranges by name.
     """
 
@@ -137,17 +142,18 @@ class _Walk:
     audio: Input
     time: int
     moving: set[str]
-    knobs: dict[str, KnobRange]
+    knobs: Mapping[str, KnobRange]
     net: Network = field(default_factory=Network)
     values: dict[str, Any] = field(default_factory=dict)
     #: Names of inputs and knobs, which no layer may bear too.
     taken: set[str] = field(default_factory=set)
+    #: Names of the knobs whose range was given, by what they were given for.
+    given: dict[str, str] = field(default_factory=dict)
     #: Knobs whose range nobody gave, by input.
     guessed: dict[str, list[str]] = field(default_factory=dict)
 
     def graph(self, fields: Mapping[str, Any]) -> Graph:
         """The whole module as a graph."""
-        self.knobs = dict(self.knobs)
         needed = self._needed()
         self.values.update(self.exported.constants)
         self._inputs(needed)
@@ -182,6 +188,7 @@ class _Walk:
         return found
 
     def _inputs(self, needed: set[str]) -> None:
+        """Tell the network of the audio, of further inputs, and of buffers that are states."""
         given, known = self.audio, []
         self.taken.add(given.name)
         with within(f"input {given.name!r}"):
@@ -196,23 +203,25 @@ class _Walk:
             self.values[given.node] = self.net.extra(given.name, given.shape, time, ranges)
             if not given.is_buffer:
                 known.append(given.name if count == 1 else f"{given.name}_0 to {given.name}_{count - 1}")
-        if self.knobs:
-            raise ModelError(
-                f"knobs name {next(iter(self.knobs))!r}; parameters are {', '.join(known) or 'none'}"
-            )
+        for entry in self.knobs:
+            if entry not in self.given:
+                raise ModelError(f"knobs name {entry!r}; parameters are {', '.join(known) or 'none'}")
 
     def _ranges(self, name: str, count: int) -> tuple[Knob, ...]:
         """Knobs for the entries of an input, as given or from 0 to 1."""
-        if count > 4096:
+        if count > _MOST_KNOBS:
             return ()  # a state; as parameters the network refuses them
         found = []
         for entry in [name] if count == 1 else [f"{name}_{i}" for i in range(count)]:
             if entry not in self.knobs:
                 self.guessed.setdefault(name, []).append(entry)
-            found.append(_knob(entry, self.knobs.pop(entry, (0.0, 0.0, 1.0))))
+            found.append(_knob(entry, self.knobs.get(entry, (0.0, 0.0, 1.0))))
+            if entry in self.knobs:
+                self.given[entry] = found[-1].name
         return tuple(found)
 
     def _outputs(self, needed: set[str]) -> list[tuple[str, Value]]:
+        """What the module returns, and next values of states."""
         found = []
         for name, node, of in self.exported.outputs:
             if of is not None and (of not in needed or of == self.audio.node):
@@ -229,6 +238,9 @@ class _Walk:
         """The graph with notes on what a user might take for granted."""
         notes = list(graph.notes)
         used = {knob.name for knob in graph.knobs}
+        for entry, knob in self.given.items():
+            if knob not in used:
+                raise ModelError(f"knobs name {entry!r}, which is a state or used by nothing")
         for name, entries in self.guessed.items():
             if used & set(entries):
                 notes.append(f"the module does not say what input {name!r} takes: knobs from 0 to 1")
@@ -236,8 +248,7 @@ class _Walk:
             if given.is_buffer and given.node in needed and not given.begins_silent:
                 notes.append(f"buffer {given.name!r} holds other numbers now; its state starts from zeros")
         if graph.latency_frames:
-            frames = "1 frame" if graph.latency_frames == 1 else f"{graph.latency_frames} frames"
-            notes.append(f"looks ahead: what comes out is {frames} late")
+            notes.append(f"latency of {graph.latency_frames} frames: layers look ahead")
         return replace(graph, notes=tuple(notes))
 
     # Ops.
