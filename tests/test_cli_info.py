@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,23 @@ def test_what_no_layer_has_is_no_column(tmp_path, capsys):
         *("layer", "kind", "shape", "kernel", "parameters", "multiply-adds"),
     ]
     assert "Receptive field  1 frame\n" in text
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_narrow_terminal_costs_no_digit(monkeypatch, capsys, columns):
+    """Columns get short headings and names are folded, but what is counted is there in full."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", told(capsys, "overdrive"))
+    lines = text.split("\n\n")[1].split("\nand ")[0].split("\n")
+    assert ("params" in lines[0]) == (columns < 100)
+    assert columns < 80 or max(map(len, lines)) <= columns
+    numbers = [line.split()[-2:] for line in lines[1:] if " Conv1d " in line]
+    convolutions = [node for node in backline.load("overdrive").graph.nodes if isinstance(node, Conv1d)]
+    sizes = [sum(values.size for values in node.arrays.values()) for node in convolutions]
+    assert numbers == [
+        [f"{size:,}", f"{node.weight.size:,}"] for size, node in zip(sizes, convolutions, strict=True)
+    ]
 
 
 def test_convolutions_over_features(tmp_path, capsys):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ._common import one_line
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _ENDLESS_CELLS = 10_000
+#: What is folded stays at least so wide.
+_FOLDED_CELLS = 12
 #: Pieces of a line with their styles; "" is plain.
 Line = Sequence[tuple[str, str]]
 
@@ -32,30 +35,50 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
     _print_rows(table, rows)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[str]) -> None:
+def print_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left: Iterable[str],
+    short: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Print rows under their headings, to the right but for the columns named in `left`.
 
-    On a terminal what is to the left is folded where there is no room for it; elsewhere a row is a line.
+    On a terminal without room for that, headings are those of `short`, and what is to the left is folded;
+    elsewhere a row is a line.
     """
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    to_the_left = set(left)
-    for heading in headings:
+    to_the_left, listed = set(left), [list(row) for row in rows]
+    narrow = sys.stdout.isatty() and _cells(headings, listed) > Console().width
+    least_cells = 2 * (len(headings) - 1)
+    for index, heading in enumerate(headings):
         is_left = heading in to_the_left
         justify: Any = "left" if is_left else "right"
-        table.add_column(heading, overflow="fold", justify=justify, no_wrap=not is_left)
-    _print_rows(table, rows)
+        shown = short.get(heading, heading) if narrow else heading
+        widest = max(len(shown), *(len(row[index]) for row in listed), 0)
+        least = min(widest, _FOLDED_CELLS) if is_left else widest
+        table.add_column(shown, overflow="fold", justify=justify, no_wrap=not is_left, min_width=least)
+        least_cells += least
+    _print_rows(table, listed, least_cells)
 
 
-def _print_rows(table: Table, rows: Iterable[Sequence[str]]) -> None:
+def _cells(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How wide a table is: its columns are two cells apart."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _print_rows(table: Table, rows: Iterable[Sequence[str]], least_cells: int = 0) -> None:
+    """Print a table as wide as the terminal, but never so narrow that numbers would lose digits."""
     from rich.console import Console
     from rich.text import Text
 
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     if sys.stdout.isatty():
-        Console().print(table)
+        Console(width=max(Console().width, least_cells)).print(table)
         return
     console = Console(width=_ENDLESS_CELLS)
     with console.capture() as captured:

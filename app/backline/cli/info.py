@@ -162,6 +162,11 @@ _HEADINGS = (
     *("multiply-adds", "rate"),
 )
 
+#: For terminals that are too narrow for the table.
+_SHORT_HEADINGS = {
+    **{"kernel": "ker", "dilation": "dil", "stride": "str", "groups": "grp"},
+    **{"parameters": "params", "multiply-adds": "mul-adds"},
+}
 _ABBREVIATIONS = {"Lstm": "LSTM", "Gru": "GRU"}
 
 #: A model of so many layers is listed in full.
@@ -175,7 +180,8 @@ def show_layers(layers: Sequence[Mapping[str, Any]], every: bool) -> None:
     table = [layer_row(layer) for layer in listed]
     used = [index for index in range(len(_HEADINGS)) if any(row[index] for row in table)]
     headings = [_HEADINGS[index] for index in used]
-    print_table(headings, [[row[index] for index in used] for row in table], left=_HEADINGS[:2])
+    cells = [[row[index] for index in used] for row in table]
+    print_table(headings, cells, left=_HEADINGS[:2], short=_SHORT_HEADINGS)
     rest = Counter(layer["activation"] or layer["kind"] for layer in layers if layer not in listed)
     if rest:
         kinds = ", ".join(f"{count} {kind}" for kind, count in rest.most_common())
