@@ -16,6 +16,7 @@ from backline.engine import Model
 from backline.errors import ModelError
 from backline.graph import Graph, Knob
 from backline.layers import Multiply
+from backline.session import LiveSession
 
 
 @pytest.fixture
@@ -145,6 +146,24 @@ def test_a_turn_is_not_heard_as_a_click():
     off_the_tone = 2 * np.pi * (8000 - 440) / 48000
     assert np.max(heard[high]) <= 2 / (960 * off_the_tone) * np.max(click[high])  # 53 dB less
     assert gain[-1] == 1.0
+
+
+def test_a_turn_in_a_live_session_is_that_ramp_too(tmp_path):
+    """A take of ones through a gain that is turned from Python while it plays: the recording is the gain."""
+    knob = Knob("drive", 0.2, 0.0, 1.0)
+    graph = Graph((Multiply("y", "x", "drive"),), "x", 1, "y", knobs=(knob,), sample_rate_hz=48000.0)
+    soundfile.write(tmp_path / "ones.wav", np.ones(96000, np.float32), 48000, "FLOAT")
+    files = {"take": tmp_path / "ones.wav", "to": tmp_path / "gain.wav"}
+    with LiveSession(Model(graph), device="clock", block_frames=64, **files) as session:
+        session.run(0.2)
+        session.set(drive=0.9)
+        session.run(None)
+    gain = soundfile.read(tmp_path / "gain.wav")[0]
+    start = int(np.flatnonzero(gain > 0.2 + 1e-6)[0]) - 1  # the ramp's first frame still has the old value
+    assert start >= 0.2 * 48000
+    assert start % 64 == 0  # where a block begins
+    ramp = np.clip((np.arange(96000) - start) / 960, 0.0, 1.0)
+    np.testing.assert_allclose(gain, 0.2 + 0.7 * ramp, atol=1e-6)
 
 
 def test_any_name_may_be_a_knobs():
