@@ -27,6 +27,7 @@ from ._network import Network, Track, Value
 from ._onnx_call import Call
 from ._onnx_fold import Budget, fold
 from ._onnx_layers import LAYERS
+from ._onnx_pending import Pending, completed
 from ._onnx_proto import FLOATS, OnnxInput, OnnxModel, OnnxNode, parse, printable, recognises
 from ._reading import Fields, as_list, as_number, describe, parse_json, refuse, within
 
@@ -85,7 +86,7 @@ class _Walk:
     model: OnnxModel
     frames: int
     network: Network = field(default_factory=Network)
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, Value | Pending] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     #: Whether a constant may depend on how long an open time axis is.
     asked_length: bool = False
@@ -99,22 +100,26 @@ class _Walk:
             with within(node.where):
                 self._add(node)
                 self.asked_length |= is_open and node.op in ("Shape", "Size")
-        outputs = []
-        for name in self.model.outputs:
-            if name not in self.values:
-                raise ModelError(f"output {printable(name)!r} is written by no node")
-            outputs.append((printable(name), self.values[name]))
-        metadata = dict(self.model.metadata)
-        graph = self.network.finish(
-            outputs,
-            metadata=metadata,
-            sample_rate_hz=_sample_rate(metadata),
-        )
+        metadata = self.model.metadata
+        rate = _sample_rate(metadata)
+        graph = self.network.finish(self._outputs(), metadata=metadata, sample_rate_hz=rate)
         if graph.latency_frames == 0:
             return graph
         ahead = ", ".join(self._ahead[:4]) + (", ..." if len(self._ahead) > 4 else "")
         note = f"latency of {graph.latency_frames} frames: layers look ahead ({ahead})"
         return replace(graph, notes=(*graph.notes, note))
+
+    def _outputs(self) -> list[tuple[str, Value]]:
+        found = []
+        for name in self.model.outputs:
+            if name not in self.values:
+                raise ModelError(f"output {printable(name)!r} is written by no node")
+            value = self.values[name]
+            if isinstance(value, Pending):
+                value.refuse()
+            else:
+                found.append((printable(name), value))
+        return found
 
     def _add_inputs(self) -> bool:
         """Take in the inputs; whether the time axis is open."""
@@ -149,18 +154,10 @@ class _Walk:
         for name in node.inputs:
             if name and name not in self.values:
                 raise ModelError(f"reads {printable(name)!r}, which no earlier node writes")
-        values = [self.values[name] if name else None for name in node.inputs]
-        call = Call(node.op, values, node.attributes, len(node.outputs), self.network)
-        self.network.line.layer = node.title
-        if all(value is None or isinstance(value, np.ndarray) for value in values):
-            made: Any = fold(call, self.budget)
-        else:
-            maker = LAYERS.get(node.op)
-            if maker is None:
-                raise ModelError("this operator is not supported")
-            made = maker(call)
-            self._note_delay(node, values, made)
+        made = self._made(node, [self.values[name] if name else None for name in node.inputs])
         results = made if isinstance(made, list) else [made]
+        if isinstance(made, Pending):
+            results = [made] * len(node.outputs)
         for place, name in enumerate(node.outputs):
             if not name:
                 continue
@@ -168,6 +165,21 @@ class _Walk:
                 raise ModelError(f"writes {printable(name)!r} for a second time")
             if place < len(results):
                 self.values[name] = results[place]
+
+    def _made(self, node: OnnxNode, values: Sequence[Value | Pending | None]) -> Any:
+        """What a node makes: one value, or a list with one for each output."""
+        self.network.line.layer = node.title
+        known = [value for value in values if not isinstance(value, Pending)]
+        call = Call(node.op, known, node.attributes, len(node.outputs), self.network)
+        maker = LAYERS.get(node.op)
+        if len(known) < len(values):
+            made: Any = completed(Pending(node, tuple(values)), self.network)
+        elif all(value is None or isinstance(value, np.ndarray) for value in values):
+            return fold(call, self.budget)
+        else:
+            made = Pending(node, tuple(values)) if maker is None else maker(call)
+        self._note_delay(node, known, made)
+        return made
 
     def _note_delay(self, node: OnnxNode, values: Sequence[Value | None], made: Any) -> None:
         """Remember which layers look ahead."""
