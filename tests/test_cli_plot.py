@@ -150,7 +150,7 @@ def test_nothing_is_replaced_unasked(cli, wavenet_file, tmp_path):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (backline.conv1d(array(0, 2, 1, 1)), "puts out 2"),
+        (backline.conv1d(array(0, 2, 1, 1)), "takes 1 channel and puts out 2; expected one"),
         (backline.conv1d(array(0, 1, 3, 1)), "takes 3 channels"),
         (backline.conv1d(array(0, 1, 1, 1), stride=2), "at 1/2 of its input's rate"),
     ],

@@ -89,9 +89,11 @@ def rate_of(model: Model) -> float:
     """
     rate = model.graph.signals[model.graph.output].rate
     if not (model.input_channels == model.output_channels == rate == 1):
+        other = "" if rate == 1 else f" at {rate} of its input's rate"
+        plural = "" if model.input_channels == 1 else "s"
         raise ModelError(
-            f"{model.name}: takes {model.input_channels} channels and puts out {model.output_channels} at "
-            f"{rate} of its input's rate; expected one channel each at the same rate"
+            f"{model.name}: takes {model.input_channels} channel{plural} and puts out {model.output_channels}"
+            f"{other}; expected one channel each at the same rate"
         )
     return model.sample_rate_hz or DEFAULT_RATE_HZ
 
