@@ -113,7 +113,7 @@ def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None
     else:
         keys = ", ".join(repr(key[:20]) for key in list(document)[:5]) or "no keys"
         raise ModelError(
-            f"expected a .nam, an RTNeural Keras or a state_dict JSON, found an object with {keys}"
+            f"expected a .nam, RTNeural, AIDA-X, GuitarML or state_dict JSON, found an object with {keys}"
         )
     if not nam.has_sizes(document):
         graph = _with_note_on_quality(graph, quality)
@@ -192,7 +192,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ModelError(f"is no text in UTF-8 (byte {error.start}), expected a JSON model") from None
+        raise ModelError(f"is no text in UTF-8 (byte {error.start}), expected a model file") from None
     document = parse_json(text)
     if not isinstance(document, dict):
         raise ModelError(f"expected a JSON object, found {describe(document)}")
@@ -202,8 +202,8 @@ def _parse(data: bytes) -> dict[str, Any]:
 def _refuse_binary(data: bytes) -> None:
     for magic, meaning in _BINARIES:
         if data.startswith(magic):
-            raise ModelError(f"expected a JSON model, found {meaning}")
+            raise ModelError(f"expected a model file, found {meaning}")
     if data[4:8] == b"TFL3":
         raise ModelError("TensorFlow Lite models are not supported")
     if b"\0" in data[:4096]:
-        raise ModelError("is a binary file, expected a JSON model")
+        raise ModelError("is a binary file of no known kind, expected a model file")
