@@ -37,7 +37,7 @@ def _pads(
     mode = call.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
         found = call.integers("pads", (0,) * (2 * count))
-        if len(found) != 2 * count or any(abs(value) > MAX_SIZE for value in found):
+        if len(found) != 2 * count or any(not 0 <= value <= MAX_SIZE for value in found):
             raise ModelError(f"attribute 'pads': expected {2 * count} sizes, found {list(found)[:8]}")
         return list(zip(found[:count], found[count:], strict=True))
     if mode == "VALID":
