@@ -113,6 +113,13 @@ class Call:
             raise ModelError(f"attribute {name!r}: expected a text, found {describe(found)}")
         return found
 
+    def texts(self, name: str, default: Sequence[str]) -> Sequence[str]:
+        """An attribute that lists texts."""
+        found = self.attributes.get(name, default)
+        if not isinstance(found, Sequence) or any(not isinstance(item, str) for item in found):
+            raise ModelError(f"attribute {name!r}: expected a list of texts, found {describe(found)}")
+        return found
+
     def constant(self, name: str, default: NDArray[Any]) -> NDArray[Any]:
         """An attribute that is a tensor."""
         found = self.attributes.get(name, default)
@@ -123,7 +130,7 @@ class Call:
     def expect(self, name: str, *allowed: Any) -> None:
         """Raise `ModelError` unless an attribute is absent or one of `allowed`."""
         found = self.attributes.get(name, allowed[0])
-        if found not in allowed:
+        if isinstance(found, np.ndarray) or found not in allowed:
             raise ModelError(f"attribute {name!r}: expected {_either(allowed)}, found {describe(found)}")
 
 

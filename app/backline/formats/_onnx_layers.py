@@ -140,10 +140,10 @@ def _batch_norm(call: Call) -> Made:
 def _check_recurrent(call: Call, gates: int, activations: list[str]) -> tuple[Track, Array, Array, Array]:
     """The input, and the weights of the one direction: [gates][in], [gates][hidden], [2 gates]."""
     call.expect("direction", "forward")
-    found = [name.lower() for name in call.attributes.get("activations") or activations]
+    found = [name.lower() for name in call.texts("activations", activations)]
     if found != activations:
         raise ModelError(f"attribute 'activations': expected {', '.join(activations)}, found {found[:4]}")
-    if call.attributes.get("clip") or call.attributes.get("input_forget"):
+    if call.number("clip", 0.0) or call.integer("input_forget", 0):
         raise ModelError("limits or couples its gates, which is not supported")
     weight_ih, weight_hh = call.floats(1), call.floats(2)
     hidden = weight_hh.shape[-1] if weight_hh.ndim else 0

@@ -104,6 +104,8 @@ def _taken(value: Value | Pending | None) -> tuple[Track, NDArray[np.float64]] |
     gather, order = value.first(1)[0], value.node.attributes.get("perm")
     if not (isinstance(gather, Pending) and gather.node.op == "GatherND" and isinstance(order, tuple)):
         return None
+    if any(type(number) is not int for number in (gather.node.attributes.get("batch_dims", 0), *order)):
+        return None
     track, numbers = gather.first(2)
     if not isinstance(track, Track) or not isinstance(numbers, np.ndarray):
         return None
