@@ -167,6 +167,19 @@ def test_broken_files(tmp_path: Path, change: Callable[[Any], Any], text: str) -
     assert text in refusal(tmp_path / "m.onnx", changed(change))
 
 
+def test_what_depends_on_the_length_of_the_recording(tmp_path: Path) -> None:
+    """Refused where the length is open; a length that only says what shape something has is no matter."""
+    start = [node("Shape", "x", "s"), node("Slice", "s last end", "t"), node("Cast", "t", "f", to=1)]
+    constants = {"last": np.array([2]), "end": np.array([3]), "zero": np.array([0, 0, 0, 0, 0])}
+    scaled = model([*start, node("Div", "x f", "y")], constants, (1, 2, "time"))
+    assert "something else for each length" in refusal(tmp_path / "m.onnx", scaled)
+    assert isinstance(
+        load_graph(save(tmp_path / "m.onnx", model([*start, node("Div", "x f", "y")], constants))), Graph
+    )
+    nodes = [*start, node("Concat", "zero t", "p", axis=0), node("Reshape", "x s", "y")]
+    assert isinstance(load_graph(save(tmp_path / "m.onnx", model(nodes, constants, (1, 2, "time")))), Graph)
+
+
 def test_truncated_files(tmp_path: Path) -> None:
     whole = changed(lambda m: None).SerializeToString()
     path = tmp_path / "m.onnx"
@@ -359,13 +372,35 @@ def plain() -> Any:
     return made
 
 
-MODELS = {"rich": rich, "plain": plain}
+def newer() -> Any:
+    """Softplus and linear interpolation in several operators, as newer exporters write them."""
+    taken = np.clip((np.arange(128) + 0.5) / 2 - 0.5, 0, 63)
+    first = np.floor(taken).astype(np.int64)
+    nodes = [
+        *(node("Mul", "x beta", "b"), node("Softplus", "b", "s"), node("Div", "s beta", "d")),
+        *(
+            node("Greater", "b limit", "g"),
+            node("Where", "g x d", "p"),
+            node("Transpose", "p", "t", perm=[2, 0, 1]),
+        ),
+        *(node("GatherND", "t i", "u"), node("Transpose", "u", "a", perm=[1, 2, 0])),
+        *(node("GatherND", "t j", "v"), node("Transpose", "v", "c", perm=[1, 2, 0])),
+        *(node("Sub", "c a", "e"), node("Mul", "e w", "f"), node("Add", "a f", "y")),
+    ]
+    constants = {
+        **{"beta": np.float32(2), "limit": np.float32(20), "i": first[:, None]},
+        **{"j": np.minimum(first + 1, 63)[:, None], "w": (taken - first).astype(np.float32)},
+    }
+    return model(nodes, constants, (1, 2, 64))
+
+
+MODELS = {"rich": rich, "plain": plain, "newer": newer}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_mutated_is_good(tmp_path: Path, name: str) -> None:
     graph = load_graph(save(tmp_path / "m.onnx", MODELS[name]()))
-    assert graph.output_channels == {"rich": 1, "plain": 2}[name]
+    assert graph.output_channels == {"rich": 1, "plain": 2, "newer": 2}[name]
     assert [knob.name for knob in graph.knobs] == (["knob"] if name == "rich" else [])
 
 

@@ -34,7 +34,7 @@ CHAIN = (
     ("layers",),
 )
 #: Each is imported in one module.
-WRAPPED = ("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "backline._native")
+WRAPPED = ("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "backline._native")
 
 
 def name_of(path: Path) -> str:
