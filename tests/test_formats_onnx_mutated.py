@@ -1,4 +1,4 @@
-"""ONNX files that are almost good, changed in their structure or in their bytes: a Model or one ModelError."""
+"""ONNX files that are almost good, changed in structure or in bytes: a Model or one ModelError."""
 
 from __future__ import annotations
 
