@@ -188,7 +188,8 @@ def test_state_that_goes_in_and_out_is_kept_by_the_stream(tmp_path, name, dynamo
     close(found.reshape(expected.shape), expected)
 
 
-def test_knobs_of_one_value_a_frame(tmp_path):
+@pytest.mark.parametrize("moving", [{"x": 2, "cond": 2}, {}], ids=["open", "fixed"])
+def test_knobs_of_one_value_a_frame(tmp_path, moving):
     """A condition with a time axis of its own: knobs, which move on while audio runs."""
     shapes = (1, 1, FRAMES), (1, 2, FRAMES)
     path = export(
@@ -196,7 +197,7 @@ def test_knobs_of_one_value_a_frame(tmp_path):
         seeded(models.GatedWaveNet()),
         [torch.zeros(shape) for shape in shapes],
         inputs=("x", "cond"),
-        moving={"x": 2, "cond": 2},
+        moving=moving,
         dynamo=False,
     )
     annotate(

@@ -377,6 +377,27 @@ def test_initializers_that_are_inputs_too_are_constants(tmp_path):
     assert not graph.knobs
 
 
+def test_a_cache_as_long_as_the_block_is_a_state(tmp_path):
+    """By its shape it might be a parameter for each frame; what is done with it tells."""
+    weight = array(2, 1, 2, 4)
+    nodes = [
+        node("Concat", "cache x", "long", axis=2),
+        node("Conv", "long w", "y"),
+        node("Slice", "long from to axis", "next"),
+    ]
+    constants = {"w": weight, "from": np.array([3]), "to": np.array([6]), "axis": np.array([2])}
+    made = model(nodes, constants, (1, 2, 3), inputs={"cache": (1, 2, 3)}, outputs=("y", "next"))
+    path = save(tmp_path / "m.onnx", made)
+    graph, run = load_graph(path), runtime(path)
+    assert not graph.knobs
+    x, cache, expected = array(5, 1, 2, 60), np.zeros((1, 2, 3), np.float32), []
+    for begin in range(0, 60, 3):
+        y, cache = run.run(None, {"x": x[:, :, begin : begin + 3], "cache": cache})
+        expected.append(y[0, 0])
+    found = Model(graph)(np.ascontiguousarray(x[0].T))
+    np.testing.assert_allclose(found[:, 0], np.concatenate(expected), atol=1e-5)
+
+
 def test_open_batch_and_time(tmp_path):
     made = model([node("Conv", "x w", "y", pads=[3, 0])], {"w": W}, ("batch", 2, "time"))
     save(tmp_path / "m.onnx", made)

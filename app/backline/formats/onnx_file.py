@@ -12,6 +12,7 @@ objects, each with its ``name``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
@@ -57,7 +58,15 @@ def read(data: bytes, path: Path) -> Graph:
     model = parse(data, path.parent)
     with np.errstate(all="ignore"):
         walk = _Walk(model, _FRAMES)
-        graph = walk.graph()
+        try:
+            graph = walk.graph()
+        except ModelError:
+            if not walk.guessed:
+                raise
+            # As long as the audio by chance: rather a state or single parameters.
+            with contextlib.suppress(ModelError):
+                return _Walk(model, _FRAMES, guesses=False).graph()
+            raise
         if walk.asked_length and not _same(graph, _Walk(model, 2 * _FRAMES).graph()):
             raise ModelError("computes something else for each length of recording, which no stream can do")
     return graph
@@ -85,6 +94,9 @@ class _Walk:
 
     model: OnnxModel
     frames: int
+    #: Whether an input of fixed size, as long as the audio, has a value for each frame; and such inputs.
+    guesses: bool = True
+    guessed: list[str] = field(default_factory=list)
     network: Network = field(default_factory=Network)
     values: dict[str, Value | Pending] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
@@ -136,6 +148,9 @@ class _Walk:
                 if found.name in self.values:
                     raise ModelError("expected a name of its own")
                 time = axis if found is audio else _open_axis(found, period)
+                if time is None and self.guesses and _is_like(found, audio, axis):
+                    self.guessed.append(name)
+                    time = axis
                 shape = [
                     size if isinstance(size, int) else self.frames if at == time else 1
                     for at, size in enumerate(found.shape)
@@ -218,6 +233,13 @@ def _open_axis(found: OnnxInput, period: int | str) -> int | None:
     if len(rest) > 1 and len(rest) == len(opened):
         rest = [axis for axis in rest if axis != 0]
     return rest[-1] if rest else None
+
+
+def _is_like(found: OnnxInput, audio: OnnxInput, axis: int) -> bool:
+    """Whether an input of fixed size seems to have a value for each frame: as long as the audio there."""
+    length = audio.shape[axis]
+    same = len(found.shape) == len(audio.shape) and found.shape[axis] == length
+    return same and isinstance(length, int) and length > 1
 
 
 # Metadata.
