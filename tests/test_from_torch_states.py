@@ -277,7 +277,7 @@ REFUSED = {
     "noise": (Of(lambda m, x: x + torch.randn(1)), "draws random numbers"),
     "noise as long": (Of(lambda m, x: x + torch.randn_like(x)), "randn_like"),
     "dropped always": (Of(lambda m, x: functional.dropout(x, 0.5, training=True)), "random"),
-    "mean of all": (Of(lambda m, x: x - x.mean(-1, keepdim=True)), "averages along time"),
+    "mean of all": (Of(lambda m, x: x - x.mean(-1, keepdim=True)), "goes over all of time"),
     "softmax over time": (nn.Softmax(-1), "softmax along time"),
     "backwards": (Of(lambda m, x: x.flip(-1)), "turns time round"),
     "attention": (Of(lambda m, x: (x.mT @ x) @ x.mT), "matrices that move|multiplies"),

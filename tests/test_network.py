@@ -90,6 +90,30 @@ def test_matrices() -> None:
     agrees(lambda n, x: n.matmul(MATRIX.T[None], x), lambda x: tensor(MATRIX.T[None]) @ x)
 
 
+def test_a_matrix_for_each_feature_costs_what_it_computes() -> None:
+    """Features are groups of one convolution: no products with zeros between them."""
+
+    def by_feature(n: Network, x: Any) -> Any:
+        return n.transpose(n.reshape(x, [1, 3, 4, FRAMES]), [0, 2, 3, 1])
+
+    graph = agrees(
+        lambda n, x: n.linear(by_feature(n, x), MATRIX.T, MATRIX[0]),
+        lambda x: (x.reshape(1, 3, 4, FRAMES).permute(0, 2, 3, 1) @ tensor(MATRIX) + tensor(MATRIX[0])).mT,
+        (1, 12, FRAMES),
+    )
+    assert graph.multiply_adds_per_frame == 4 * MATRIX.size
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("axes", [[1], [2], [1, 2]])
+def test_sums_and_means_over_channels_and_features(axes: list[int], mean: bool) -> None:
+    agrees(
+        lambda n, x: n.reduce(n.reshape(x, [1, 3, 4, FRAMES]), axes, mean=mean),
+        lambda x: (torch.mean if mean else torch.sum)(x.reshape(1, 3, 4, FRAMES), axes),
+        (1, 12, FRAMES),
+    )
+
+
 def gelu_of(n: Network, x: Any) -> Any:
     half = n.multiply(x, np.array(0.5))
     return n.multiply(half, n.add(n.erf(n.divide(x, np.array(2**0.5))), np.array(1.0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -80,13 +80,35 @@ class Arithmetic(Shapes):
     def linear(self, x: Value, weight: Array, bias: Array | None) -> Value:
         """Fully connected layer along the last axis; weight [out][in]."""
         track = self.track(x)
-        if weight.size * float(track.size("features")) ** 2 > MAX_ELEMENTS:
+        if weight.size * track.size("features") > MAX_ELEMENTS:
             raise ModelError(
                 f"a matrix of {weight.shape} over {track.size('features')} features is too large"
             )
         if weight.ndim != 2 or not track.shape or weight.shape[1] != track.shape[-1]:
             raise ModelError(f"expected a weight for {track.described}, found shape {weight.shape}")
         return layers.linear(self.line, track, np.ascontiguousarray(weight), bias)
+
+    def reduce(self, x: Value, axes: Iterable[int], *, mean: bool) -> Value:
+        """Sum or mean over some axes, counted from the front, of which one entry each is kept.
+
+        Raises
+        ------
+        ModelError
+            One of them is time.
+        """
+        made: Value = self.track(x)
+        for axis in axes:
+            track = self.track(made)
+            if track.roles[axis] == "time":
+                raise ModelError("goes over all of time, which no stream can do")
+            size = track.shape[axis]
+            if size == 1:
+                continue
+            order = [other for other in range(len(track.shape)) if other != axis] + [axis]
+            row = np.full((1, size), 1.0 / size if mean else 1.0, np.float32)
+            reduced = self.linear(self.transpose(track, order), row, None)
+            made = self.transpose(reduced, [order.index(other) for other in range(len(order))])
+        return made
 
     def activate(self, x: Value, activation: Activation) -> Value:
         """An activation; softmax, and parameters for each channel, go along the channels."""

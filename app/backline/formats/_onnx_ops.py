@@ -331,7 +331,7 @@ def _mean(call: Call) -> Made:
 
 
 def _reduce(mean: bool) -> Callable[[Call], Made]:
-    """The sum or mean over the channels: a matrix of one row."""
+    """The sum or mean over some axes; over all where none is given."""
 
     def maker(call: Call) -> Made:
         track = call.network.track(call.value(0))
@@ -339,17 +339,7 @@ def _reduce(mean: bool) -> Callable[[Call], Made]:
         if not axes and call.integer("noop_with_empty_axes", 0):
             return track
         found = {axis_of(axis, len(track.shape)) for axis in axes} or set(range(len(track.shape)))
-        for axis in found:
-            if track.roles[axis] == "time":
-                raise ModelError("goes over all of time, which no stream can do")
-        made: Value = track
-        for axis in found:
-            size = track.shape[axis]
-            if size != 1:
-                order = [a for a in range(len(track.shape)) if a != axis] + [axis]
-                row = np.full((1, size), 1.0 / size if mean else 1.0, np.float32)
-                summed = call.network.linear(call.network.transpose(made, order), row, None)
-                made = call.network.transpose(summed, [order.index(a) for a in range(len(order))])
+        made = call.network.reduce(track, sorted(found), mean=mean)
         return made if call.integer("keepdims", 1) else call.network.squeeze(made, sorted(found))
 
     return maker

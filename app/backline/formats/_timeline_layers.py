@@ -126,16 +126,18 @@ def conv2d(
 
 
 def linear(line: Timeline, track: Track, weight: Array, bias: Array | None) -> Track:
-    """Fully connected layer along the last axis; weight [out][in]."""
+    """Fully connected layer along the last axis, the same for each feature; weight [out][in]."""
     track = track.along_channels(len(track.shape) - 1)
     check_array_axes(weight, 2)
-    if track.size("features") != 1:
+    features = track.size("features")
+    if features != 1:
+        # The channels of a feature lie side by side: a group of their own.
         track = line.ordered(track, features_major=True)
-        eye = np.eye(track.size("features"), dtype=np.float32)
-        weight = np.kron(eye, weight)
-        bias = None if bias is None else np.tile(bias, track.size("features"))
-    node = Conv1d(line.name(), track.signal, np.ascontiguousarray(weight[:, :, None]), bias)
-    return line.emit(node, track.with_size("channels", weight.shape[0] // track.size("features")))
+        weight = np.tile(weight, (features, 1))
+        bias = None if bias is None else np.tile(bias, features)
+    taps = np.ascontiguousarray(weight[:, :, None])
+    node = Conv1d(line.name(), track.signal, taps, bias, groups=features)
+    return line.emit(node, track.with_size("channels", weight.shape[0] // features))
 
 
 def batch_norm(

@@ -149,16 +149,7 @@ def _sum(call: Call, mean: bool) -> Value:
     dims = call.get("dim")
     axes = range(len(track.shape)) if dims is None else dims if isinstance(dims, list | tuple) else [dims]
     chosen = sorted(axis % len(track.shape) for axis in axes)
-    if track.axis("time") in chosen:
-        raise ModelError(f"{'averages' if mean else 'sums'} along time, which has no end")
-    result: Value = track
-    for axis in chosen:
-        size = track.shape[axis]
-        parts = [net.cut(result, axis, i, i + 1) for i in range(size)]
-        result = parts[0]
-        for part in parts[1:]:
-            result = net.add(result, part)
-        result = _scaled(net, result, 1.0 / size if mean else 1.0)
+    result = net.reduce(track, chosen, mean=mean)
     return result if flag(call, "keepdim") else net.squeeze(result, chosen)
 
 

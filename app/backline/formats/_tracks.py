@@ -86,12 +86,12 @@ class Track:
         )
 
     def along_channels(self, axis: int) -> Track:
-        """The track with `axis` as that of the channels: it is already, or has one entry and there is none.
+        """The track with `axis` as that of the channels; what were channels elsewhere are features then.
 
         Raises
         ------
         ModelError
-            The axis is time, or the channels lie elsewhere.
+            The axis is time, or has one entry beside channels and features.
         """
         if self.roles[axis] == "channels":
             return self
@@ -102,7 +102,8 @@ class Track:
         if self.roles[axis] == "unit" and self.axis("features") is None:
             channels = self.axis("channels")
             assert channels is not None
-            return self.with_role(channels, "features").with_role(axis, "channels")
+            turned = replace(self, features_major=not self.features_major)
+            return turned.with_role(channels, "features").with_role(axis, "channels")
         raise ModelError(f"expected the channels in axis {axis}, found {self.described}")
 
     @property
