@@ -99,7 +99,7 @@ class Track:
             return self.with_role(axis, "channels")
         if self.roles[axis] == "features" and self.axis("channels") is None:
             return self.with_role(axis, "channels")
-        if self.roles[axis] == "unit" and self.axis("features") is None:
+        if self.roles[axis] == "features" or (self.roles[axis] == "unit" and self.axis("features") is None):
             channels = self.axis("channels")
             assert channels is not None
             turned = replace(self, features_major=not self.features_major)
