@@ -367,6 +367,37 @@ def test_no_frame_depends_on_more_than_the_receptive_field(graph, seed, changed)
     np.testing.assert_array_equal(results[0][:, same], results[1][:, same])
 
 
+CHANGES_OF_RATE = {
+    "held": ((Conv1d("low", "x", np.ones((1, 1, 4), np.float32), stride=4), Upsample("y", "low", 4)), 7),
+    "lines": ((Upsample("y", "x", 4, "linear"),), 2),
+    "transposed": ((ConvTranspose1d("y", "x", np.ones((1, 1, 8), np.float32), stride=4),), 2),
+    "there and back": (
+        (
+            Conv1d("low", "x", np.ones((1, 1, 4), np.float32), stride=4),
+            ConvTranspose1d("y", "low", np.ones((1, 1, 8), np.float32), stride=4),
+        ),
+        11,
+    ),
+    "phases": ((Conv1d("wide", "x", np.ones((3, 1, 2), np.float32)), Interleave("y", "wide", 3)), 2),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES_OF_RATE)
+def test_receptive_field_of_changes_of_rate_is_exact(name):
+    """One frame is heard until so many have been read since, itself included, and no longer."""
+    nodes, expected = CHANGES_OF_RATE[name]
+    graph = Graph(nodes, "x", 1, "y")
+    program = Program(graph)
+    rate, heard = graph.signals["y"].rate, 0
+    for late in range(100, 112):
+        pulse = np.zeros((1, 200), np.float32)
+        pulse[0, late] = 1
+        with Engine(program, 1) as engine:
+            last = np.flatnonzero(engine.process(pulse)[0]).max()
+        heard = max(heard, floor(last / rate) - late + 1)
+    assert program.receptive_field_frames == heard == expected
+
+
 @pytest.mark.parametrize(
     ("kernels", "dilations", "strides"), [((3, 5), (1, 7), (1, 1)), ((2, 4), (3, 2), (3, 2))]
 )

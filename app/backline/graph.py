@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import ceil, inf, nan
+from math import floor, inf, nan
 from numbers import Real
 from typing import Any
 
@@ -251,7 +251,7 @@ class Graph:
         reach.update({knob.name: Fraction(0) for knob in self.knobs})
         for node in self.nodes:
             below = [reach[name] for name in node.inputs]
-            own = node.lookback_frames
+            own = node.reach_frames
             total: Fraction | None = None
             known = [r for r in below if r is not None]
             if own is not None and len(known) == len(below):
@@ -259,4 +259,4 @@ class Graph:
                 total = max([through, *known[1:]])
             reach.update(dict.fromkeys(node.outputs, total))
         found = reach[self.output]
-        return None if found is None else ceil(found) + 1
+        return None if found is None else floor(found) + 1

@@ -87,8 +87,16 @@ class Node:
 
     @property
     def lookback_frames(self) -> int | None:
-        """Past frames of the first input that an output frame depends on; None if unbounded."""
+        """Past frames of the first input that have to be kept for an output frame; None if unbounded."""
         return 0
+
+    @property
+    def reach_frames(self) -> Fraction | None:
+        """How long before an output frame the oldest frame is that it depends on; None if unbounded.
+
+        In frames of the first input. Where the output has a higher rate its frames lie between those.
+        """
+        return None if self.lookback_frames is None else Fraction(self.lookback_frames)
 
     def infer(self, signals: Signals) -> tuple[Signal, ...]:
         """Return the signals written, given those read; raise `ModelError` where shapes disagree."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ..activations import Activation
 from ..errors import ModelError
@@ -177,6 +178,10 @@ class ConvTranspose1d(Unary):
     @property
     def lookback_frames(self) -> int:
         return ((self.kernel - 1) * self.dilation + self.stride - 1) // self.stride
+
+    @property
+    def reach_frames(self) -> Fraction:
+        return Fraction((self.kernel - 1) * self.dilation, self.stride)
 
     def multiply_adds(self) -> float:
         return int(self.weight.size) / self.stride

@@ -6,6 +6,7 @@ All are causal. A signal at rate r has frame n once the graph has read more than
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from ..errors import ModelError
@@ -80,6 +81,11 @@ class Upsample(Unary):
     def lookback_frames(self) -> int:
         return 1 if self.mode == "nearest" else 2
 
+    @property
+    def reach_frames(self) -> Fraction:
+        # The last of the frames that one frame of x is held for, or drawn to.
+        return Fraction(self.factor - 1, self.factor) + (self.mode == "linear")
+
     def infer(self, signals: Signals) -> tuple[Signal, ...]:
         source = signals[self.input]
         check_size(self.output, "factor", self.factor)
@@ -107,6 +113,10 @@ class Interleave(Unary):
     @property
     def lookback_frames(self) -> int:
         return 1
+
+    @property
+    def reach_frames(self) -> Fraction:
+        return Fraction(self.factor - 1, self.factor)
 
     def infer(self, signals: Signals) -> tuple[Signal, ...]:
         source = signals[self.input]
