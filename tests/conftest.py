@@ -11,7 +11,9 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,11 @@ def wavenet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nam_files import write_wavenet
 
     return write_wavenet(tmp_path_factory.mktemp("models") / "small.nam")
+
+
+@pytest.fixture
+def hangup_is_heard() -> Iterator[None]:
+    """SIGHUP as a terminal gives it, here and in processes started here, also where nohup runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

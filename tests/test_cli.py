@@ -361,6 +361,7 @@ def long_work(tmp_path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
+@pytest.mark.usefixtures("hangup_is_heard")
 def test_a_signal_in_the_middle_leaves_nothing(long_work, tmp_path, number, status):
     model, take = long_work
     out = tmp_path / "out"

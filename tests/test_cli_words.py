@@ -267,6 +267,7 @@ def test_convert_keeps_where_knobs_stand(cli, golden, tmp_path):
 # ---- ending early ----
 
 
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_between_commands_has_its_status_too(name):
     """Typer answers any interrupt with 130; the shell is to learn which signal it was."""
