@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import backline
 from backline import passes
 from backline.engine import Engine, Model, Program
+from backline.errors import ModelError
 from backline.graph import Graph, Knob
 from backline.layers import Multiply
 
@@ -131,3 +132,7 @@ class TestLevels:
     def test_a_model_of_another_shape_has_no_bypass(self):
         wrapped = passes.with_levels(backline.conv1d(np.ones((3, 2, 1))).graph)
         assert [knob.name for knob in wrapped.knobs] == [passes.INPUT_GAIN, passes.OUTPUT_GAIN]
+
+    def test_a_model_of_another_rate_has_no_levels(self):
+        with pytest.raises(ModelError, match="puts out 1/2 frames per frame of input; levels go around"):
+            passes.with_levels(backline.conv1d(np.ones((1, 1, 2)), stride=2).graph)

@@ -53,7 +53,7 @@ def with_levels(graph: Graph) -> Graph:
     Raises
     ------
     ModelError
-        A signal of the model has the name of one of these knobs.
+        A signal of the model has the name of one of these knobs, or its output is not at its input's rate.
     """
     for name in (INPUT_GAIN, OUTPUT_GAIN, BYPASS):
         if name in graph.signals:
@@ -65,6 +65,11 @@ def with_levels(graph: Graph) -> Graph:
     )
     knobs = [Knob(name, 1.0, 0.0, 10.0 ** (MAX_GAIN_DB / 20.0)) for name in (INPUT_GAIN, OUTPUT_GAIN)]
     output = graph.signals[graph.output]
+    if output.rate != 1:
+        raise ModelError(
+            f"{graph.name}: puts out {output.rate} frames per frame of input; levels go around models that "
+            "keep the rate"
+        )
     nodes: list[Node] = [Multiply(graph.input, dry, INPUT_GAIN), *graph.nodes]
     nodes.append(Multiply(wet, graph.output, OUTPUT_GAIN))
     if output.rate == 1 and output.features == 1 and output.channels == graph.input_channels:
