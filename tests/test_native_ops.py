@@ -63,7 +63,7 @@ def gru_node(seed: int, inputs: int, hidden: int, state: bool, start_frames: int
         array(seed + 2, 3 * hidden),
         array(seed + 3, 3 * hidden),
         array(seed + 4, hidden) if state else None,
-        start_frames,
+        start_frames=start_frames,
     )
 
 
@@ -93,7 +93,7 @@ def test_gru_agrees_with_pytorch(name, seed, inputs, hidden, state, frames):
 def lstm_node(seed: int, inputs: int, hidden: int, state: bool, start_frames: int = 0) -> Lstm:
     states = [array(seed + k, hidden) for k in (3, 4)] if state else [None, None]
     weights = (array(seed, 4 * hidden, inputs), array(seed + 1, 4 * hidden, hidden))
-    return Lstm("y", "x", *weights, array(seed + 2, 4 * hidden), *states, start_frames)
+    return Lstm("y", "x", *weights, array(seed + 2, 4 * hidden), *states, start_frames=start_frames)
 
 
 @pytest.mark.parametrize("make", [gru_node, lstm_node])
