@@ -35,6 +35,10 @@ LayersOption = Annotated[
     Path | None,
     typer.Option(help="JSON file with the layers of a PyTorch state_dict, which itself holds only weights."),
 ]
+PrewarmOption = Annotated[
+    int | None, typer.Option(min=0, help="Frames of silence to settle on; the model's own by default.")
+]
+NoPrewarmOption = Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")]
 KnobOption = Annotated[
     list[str] | None,
     typer.Option("--knob", metavar="NAME=VALUE", help="Where a knob of the model stands; repeat for more."),
@@ -98,6 +102,13 @@ def read_knobs(settings: Sequence[str] | None) -> dict[str, float]:
             raise typer.BadParameter(f"--knob: {name} is set twice")
         found[name] = value
     return found
+
+
+def check_prewarm(frames: int | None, none: bool) -> bool | int:
+    """What `backline.load` is to be told."""
+    if none and frames is not None:
+        raise typer.BadParameter("--prewarm and --no-prewarm exclude each other")
+    return not none if frames is None else frames
 
 
 def read_layers(path: Path | None) -> Any:

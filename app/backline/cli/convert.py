@@ -12,13 +12,15 @@ from ._common import (
     KnobOption,
     LayersOption,
     ModelArgument,
+    NoPrewarmOption,
+    PrewarmOption,
     QualityOption,
+    check_prewarm,
     read_knobs,
     read_layers,
     say,
     tell,
 )
-from .render import check_prewarm
 
 
 def convert(
@@ -27,10 +29,8 @@ def convert(
     force: ForceOption = False,
     knob: KnobOption = None,
     quality: QualityOption = 1.0,
-    prewarm: Annotated[
-        int | None, typer.Option(min=0, help="Frames of silence to settle on; the model's own by default.")
-    ] = None,
-    no_prewarm: Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")] = False,
+    prewarm: PrewarmOption = None,
+    no_prewarm: NoPrewarmOption = False,
     layers: LayersOption = None,
 ) -> None:
     """Write a model of any format as a .backline file, which loads without what made it.

@@ -13,8 +13,11 @@ from ._common import (
     KnobOption,
     LayersOption,
     ModelArgument,
+    NoPrewarmOption,
+    PrewarmOption,
     QualityOption,
     calibration_of,
+    check_prewarm,
     fail,
     read_knobs,
     read_layers,
@@ -43,10 +46,8 @@ def render(
     subtype: Annotated[
         str | None, typer.Option(help="Sample type, e.g. PCM_16 or PCM_24; the format's best by default.")
     ] = None,
-    prewarm: Annotated[
-        int | None, typer.Option(min=0, help="Frames of silence to settle on; the model's own by default.")
-    ] = None,
-    no_prewarm: Annotated[bool, typer.Option("--no-prewarm", help="Start from zeros.")] = False,
+    prewarm: PrewarmOption = None,
+    no_prewarm: NoPrewarmOption = False,
     layers: LayersOption = None,
     knob: KnobOption = None,
     gain_in: Annotated[float, typer.Option(help="dB before the model.")] = 0.0,
@@ -84,13 +85,6 @@ def show(result: RenderReport | RenderFailure) -> bool:
         return True
     fail(sentence(result.error))
     return False
-
-
-def check_prewarm(frames: int | None, none: bool) -> bool | int:
-    """What `backline.load` is to be told."""
-    if none and frames is not None:
-        raise typer.BadParameter("--prewarm and --no-prewarm exclude each other")
-    return not none if frames is None else frames
 
 
 def check_format(output: str, inputs: list[Path], file_format: str | None) -> str | None:
