@@ -34,7 +34,10 @@ CHAIN = (
     ("layers",),
 )
 #: Each is imported in one module.
-WRAPPED = ("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "backline._native")
+WRAPPED = (
+    *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "safetensors"),
+    "backline._native",
+)
 
 
 def name_of(path: Path) -> str:

@@ -71,7 +71,7 @@ class Tensor:
 
 @dataclass
 class Op:
-    """One step of the tape. `arrays` are kept here as they are and laid into the blob by `Tape.blob`."""
+    """One step of the tape. `arrays` are laid into one blob when the program is made."""
 
     kind: str
     layer: str

@@ -1,7 +1,7 @@
 """A graph in NumPy float64: slow, obvious, and the truth the C engine is held against.
 
 Nothing here is fused, blocked or approximated. Each node is evaluated over the whole signal with the
-formula its docstring in ``graph.py`` gives.
+formula its docstring in ``layers`` gives.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ _CONVERSION = (
 )
 #: How files begin that are no JSON, and what to say of them.
 _BINARIES = (
-    (b"PK\x03\x04", f"a zip archive such as a PyTorch .pt or a .keras file; {_CONVERSION}"),
-    (b"\x80\x02", f"a Python pickle such as a PyTorch .pt or .ckpt file; {_CONVERSION}"),
-    *((bytes([0x80, version]), f"a Python pickle; {_CONVERSION}") for version in (3, 4, 5)),
+    (b"PK\x03\x04", f"a zip archive such as a PyTorch .pt or a .keras file, {_CONVERSION}"),
+    (b"\x80\x02", f"a Python pickle such as a PyTorch .pt or .ckpt file, {_CONVERSION}"),
+    *((bytes([0x80, version]), f"a Python pickle, {_CONVERSION}") for version in (3, 4, 5)),
     (b"\x89HDF", "an HDF5 file such as Keras weights; export it with RTNeural's model_utils as JSON"),
     (b"NAMB", "a binary .namb file, which is not supported; use the .nam it was made from"),
     (b"RIFF", "a RIFF file such as WAV audio"),
