@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from ..activations import Activation
 from ..errors import ModelError
 from ._network import Network, Value
-from ._torch_call import Call, Handler, as_value, flag, float32, moved
+from ._torch_call import Call, Handler, as_value, flag, float32, many, moved
 
 #: From Klambauer et al. 2017, as PyTorch has them.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -262,10 +261,6 @@ def _clip(low: str | float | None, high: str | float | None) -> Handler:
     return handler
 
 
-def _many(names: str, handler: Callable[[Call], Any]) -> dict[str, Handler]:
-    return dict.fromkeys(names.split(), handler)
-
-
 ARITHMETIC: Mapping[str, Handler] = {
     "add": _add,
     "rsub": _rsub,
@@ -278,12 +273,12 @@ ARITHMETIC: Mapping[str, Handler] = {
     "sin": _sin,
     "cos": _cos,
     "erf": _erf,
-    **_many("sub subtract", _sub),
-    **_many("div true_divide divide", _div),
+    **many("sub subtract", _sub),
+    **many("div true_divide divide", _div),
     "multiply": _mul,
     "linear": _linear,
-    **_many("mm bmm matmul mv", _matmul),
-    **_many("addmm baddbmm", _addmm),
+    **many("mm bmm matmul mv", _matmul),
+    **many("addmm baddbmm", _addmm),
     "einsum": _einsum,
     "sum": partial(_sum, mean=False),
     "mean": partial(_sum, mean=True),
@@ -306,6 +301,6 @@ ARITHMETIC: Mapping[str, Handler] = {
     "log_sigmoid": _log_sigmoid,
     "mish": _mish,
     "abs": _abs,
-    **_many("softmax _softmax", _softmax),
+    **many("softmax _softmax", _softmax),
     "glu": _glu,
 }

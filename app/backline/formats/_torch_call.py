@@ -125,3 +125,8 @@ def moved(net: Network, value: Value, source: int, target: int) -> Value:
 def flag(call: Call, name: str) -> bool:
     """Whether an option is given and true."""
     return bool(call.get(name, False))
+
+
+def many(names: str, handler: Handler) -> dict[str, Handler]:
+    """One handler for ops of several names, between spaces."""
+    return dict.fromkeys(names.split(), handler)

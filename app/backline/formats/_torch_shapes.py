@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ._network import Network, Track, Value
-from ._torch_call import Call, Handler, as_value, flag, moved
+from ._torch_call import Call, Handler, as_value, flag, many, moved
 
 
 def _same(call: Call) -> Value:
@@ -266,37 +266,33 @@ def _channel_shuffle(call: Call) -> Value:
     return net.reshape(_swapped(net, apart, 1, 2), call.shape)
 
 
-def _many(names: str, handler: Callable[[Call], Any]) -> dict[str, Handler]:
-    return dict.fromkeys(names.split(), handler)
-
-
 SHAPES: Mapping[str, Handler] = {
-    **_many("clone contiguous detach alias lift_fresh_copy dropout feature_dropout alpha_dropout", _same),
-    **_many("feature_alpha_dropout detach_ lift_fresh lift", _same),
-    **_many("_to_copy to type_as", _converted),
+    **many("clone contiguous detach alias lift_fresh_copy dropout feature_dropout alpha_dropout", _same),
+    **many("feature_alpha_dropout detach_ lift_fresh lift", _same),
+    **many("_to_copy to type_as", _converted),
     "copy": _copied,
-    **_many("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias", _reshape),
-    **_many("expand expand_as broadcast_to", _expand),
+    **many("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias", _reshape),
+    **many("expand expand_as broadcast_to", _expand),
     "permute": _permute,
-    **_many("transpose swapaxes swapdims", _transpose),
-    **_many("t mT numpy_T", _t),
+    **many("transpose swapaxes swapdims", _transpose),
+    **many("t mT numpy_T", _t),
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
-    **_many("repeat tile", _repeat),
+    **many("repeat tile", _repeat),
     "repeat_interleave": _repeat_interleave,
     "slice": _slice,
     "narrow": _narrow,
     "select": _select,
     "unbind": _unbind,
-    **_many("split split_with_sizes chunk unsafe_split unsafe_chunk unsafe_split_with_sizes", _split),
-    **_many("tensor_split", _split),
+    **many("split split_with_sizes chunk unsafe_split unsafe_chunk unsafe_split_with_sizes", _split),
+    **many("tensor_split", _split),
     "index_select": _index_select,
     "index": _index,
     "flip": _flip,
-    **_many("cat concat concatenate", _cat),
+    **many("cat concat concatenate", _cat),
     "stack": _stack,
     "hstack": _hstack,
-    **_many("pad constant_pad_nd", _pad),
+    **many("pad constant_pad_nd", _pad),
     "slice_scatter": _slice_scatter,
     "select_scatter": _select_scatter,
     "channel_shuffle": _channel_shuffle,
