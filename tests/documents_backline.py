@@ -85,8 +85,26 @@ def featured() -> Graph:
         BatchNorm("norm", "conv", array(3, 4), array(4, 4) ** 2, array(5, 4), array(6, 4), 0.01),
         Activate("bent", "norm", Activation("softmax")),
         Reshape("flat", "bent", 12),
-        Gru("gru", "flat", array(7, 6, 12), array(8, 6, 2), array(9, 6), array(10, 6), array(11, 2), -5),
-        Lstm("y", "gru", array(12, 8, 2), array(13, 8, 2), array(14, 8), array(15, 2), array(16, 2), -3),
+        Gru(
+            "gru",
+            "flat",
+            array(7, 6, 12),
+            array(8, 6, 2),
+            array(9, 6),
+            array(10, 6),
+            array(11, 2),
+            start_frames=-5,
+        ),
+        Lstm(
+            "y",
+            "gru",
+            array(12, 8, 2),
+            array(13, 8, 2),
+            array(14, 8),
+            array(15, 2),
+            array(16, 2),
+            start_frames=-3,
+        ),
     )
     return Graph(nodes, "x", 6, "y", prewarm_frames=20)
 
