@@ -260,7 +260,7 @@ class Model:
         x : array_like [frames] or [frames, channels]
             Floating point, as in soundfile; computed in float32. A mono model treats each channel alike.
         **knobs : float
-            Values of the model's knobs from the first frame on.
+            Values of the model's knobs from the first frame on; state that settles, settles on them.
 
         Returns
         -------
@@ -269,6 +269,9 @@ class Model:
         """
         with self.stream() as stream:
             stream.set(**knobs)
+            if not knobs or self.graph.prewarm_frames == 0:
+                return stream.process(x)
+        with Model(self.graph.with_knobs(knobs), self.isa).stream() as stream:
             return stream.process(x)
 
 

@@ -173,20 +173,19 @@ class Arithmetic(Shapes):
 
     def _of_tracks(self, a: Track, b: Track, with_track: Callable[[Track, Track], Track]) -> Track:
         """Two tracks, of which either is repeated along what only the other one has."""
-        if a.rows != b.rows and 1 not in (a.rows, b.rows):
-            wanted = broadcast_shape(_rows_only(a), _rows_only(b))
-            a, b = (self._repeated(track, wanted) for track in (a, b))
+        wanted = broadcast_shape(_rows_only(a), _rows_only(b))
+        a, b = (t if t.rows in (1, math.prod(wanted)) else self._repeated(t, wanted) for t in (a, b))
         return _with_all_axes(with_track(a, b), a, b)
 
     def _repeated(self, track: Track, wanted: tuple[int, ...]) -> Track:
-        front = len(wanted) - len(track.shape)
+        """The track with all rows that the axes of `wanted` have; its time stays."""
+        front: list[Role] = ["unit"] * (len(wanted) - len(track.shape))
+        track = replace(track, roles=(*front, *track.roles), shape=(*[1] * len(front), *track.shape))
         shape = [
-            track.shape[axis - front] if axis >= front and track.roles[axis - front] == "time" else size
-            for axis, size in enumerate(wanted)
+            old if role == "time" else new
+            for role, old, new in zip(track.roles, track.shape, wanted, strict=True)
         ]
-        widened = self.expand(track, shape)
-        assert isinstance(widened, Track)
-        return widened
+        return self._grown(track, shape, None)
 
     @staticmethod
     def _composed(

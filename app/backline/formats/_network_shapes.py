@@ -14,7 +14,7 @@ from ..layers import MAX_ELEMENTS, Conv1d
 from . import _timeline_layers as layers
 from ._network_base import Base
 from ._tracks import Role, Track
-from ._values import Extra, Final, Value, axis_of, broadcast_shape
+from ._values import Extra, Final, Value, axis_of, broadcast_shape, by_rows
 
 
 class Shapes(Base):
@@ -105,10 +105,7 @@ class Shapes(Base):
         )
         if isinstance(found, Track):
             found = replace(found, roles=(*["unit"] * front, *found.roles), shape=sizes)  # type: ignore[arg-type]
-            for axis, (old, new) in enumerate(zip(sizes, wanted, strict=True)):
-                if old != new:
-                    found = self._spread(found, axis, new)
-            return found
+            return self._grown(found, wanted, self._new_time(found, wanted))
         if np.prod(np.array(wanted, np.float64)) > MAX_ELEMENTS:
             raise ModelError(f"expands to {list(wanted)}, at most {MAX_ELEMENTS} entries are allowed")
         if isinstance(found, Extra):
@@ -116,14 +113,33 @@ class Shapes(Base):
             return self.expand(self.track(found), shape)
         return np.broadcast_to(found, wanted)
 
+    def _grown(self, track: Track, shape: Sequence[int], time: int | None) -> Track:
+        """The track with its one entry repeated along all axes that grow, of which `time` is that of time."""
+        for axis, (old, new) in enumerate(zip(track.shape, shape, strict=True)):
+            if axis == time:
+                track = track.with_role(axis, "time").with_size("time", new)
+            elif old != new:
+                track = self._spread(track, axis, new)
+        return track
+
+    def _new_time(self, track: Track, shape: Sequence[int]) -> int | None:
+        """The axis of a steady track that becomes that of time as it grows, None if all are rows."""
+        if not track.steady or track.axis("time") is not None:
+            return None
+        known = self.line.lengths
+        likely = [
+            axis
+            for axis, (old, new) in enumerate(zip(track.shape, shape, strict=True))
+            if old != new and (new in known or (track.rows > 1 and 2 * new > max(known)))
+        ]
+        return max(likely, key=lambda axis: (shape[axis], axis), default=None)
+
     def _spread(self, track: Track, axis: int, size: int) -> Track:
         """The track with its one entry along an axis repeated."""
         if track.roles[axis] == "time":
             if not track.steady:
                 raise ModelError("repeats a single frame along time")
             return track.with_size("time", size)
-        if track.steady and track.axis("time") is None and self._is_time(track, size):
-            return track.with_role(axis, "time").with_size("time", size)
         if track.roles[axis] == "unit":
             role: Role = "channels" if track.axis("channels") is None else "features"
             if role == "features" and track.axis("features") is not None:
@@ -133,10 +149,6 @@ class Shapes(Base):
         # The new entries are the outer ones: all rows, once for each.
         rows = list(range(track.rows)) * size
         return self.line.picked(track.with_size(role, size), rows, features_major=role == "features")
-
-    def _is_time(self, track: Track, size: int) -> bool:
-        """Whether an axis of a steady track that grows to `size` is time, not rows."""
-        return track.rows > 1 or size in self.line.lengths
 
     def concat(self, values: Sequence[Value], axis: int) -> Value:
         """Tensors joined along an axis; along time what is joined to a track is padding or a cache."""
@@ -154,9 +166,30 @@ class Shapes(Base):
         tracks = [value for value in settled if isinstance(value, Track)]
         if any(t.roles[axis] == "time" for t in tracks if axis < len(t.shape)):
             return self._joined_in_time(settled, axis)
-        if any(isinstance(value, np.ndarray) for value in settled):
-            raise ModelError("joins a constant to a tensor that moves with time")
-        return self.line.joined([self.track(value) for value in settled], axis)
+        moving = [None if isinstance(value, np.ndarray) else self.track(value) for value in settled]
+        like = next(track for track in moving if track is not None)
+        return self.line.joined(
+            [
+                self._constant(np.asarray(value), like, axis) if track is None else track
+                for value, track in zip(settled, moving, strict=True)
+            ],
+            axis,
+        )
+
+    def _constant(self, values: NDArray[Any], like: Track, axis: int) -> Track:
+        """A constant as rows that can be joined to those of a track along an axis."""
+        expected = [size for at, size in enumerate(like.shape) if at != axis]
+        if [size for at, size in enumerate(values.shape) if at != axis] != expected:
+            raise ModelError(f"cannot join a constant of shape {list(values.shape)} to {like.described}")
+        if like.roles[axis] == "unit":
+            like = like.along_channels(axis)
+        rows = replace(like, shape=values.shape, delay=0, quiet=False, steady=True)
+        bias = np.broadcast_to(by_rows(rows, values), (rows.rows, 1)).ravel().astype(np.float32)
+        one = self.line.cut_rows(like, "channels", 0, 1) if like.axis("channels") is not None else like
+        node = Conv1d(
+            self.line.name("constant"), one.signal, np.zeros((rows.rows, one.rows, 1), np.float32), bias
+        )
+        return self.line.emit(node, rows)
 
     @staticmethod
     def _fit(values: Sequence[Extra], axis: int) -> bool:

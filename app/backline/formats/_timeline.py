@@ -60,6 +60,8 @@ class Timeline:
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._leads: list[Fraction] = [Fraction(0)]
+        #: After how many frames of the input a steady signal has forgotten how it began, and its rate.
+        self._settling: dict[str, tuple[Fraction, Fraction]] = {}
         self._input: tuple[str, int] | None = None
 
     def name(self, what: str = "") -> str:
@@ -77,9 +79,19 @@ class Timeline:
         self.nodes.append(node)
         made = replace(like, signal=node.output, **{"quiet": False, **changes})
         self.lengths.add(made.size("time"))
-        if not made.quiet:
+        if made.steady:
+            self._settle(node, like, made)
+        elif not made.quiet:
             self._leads.append(-made.delay / made.rate)
         return made
+
+    def _settle(self, node: Node, like: Track, made: Track) -> None:
+        """Have a node of steady signals run for as long before the first frame as it looks back."""
+        known = [self._settling[name] for name in (like.signal, *node.inputs) if name in self._settling]
+        before = max((frames for frames, _ in known), default=Fraction(0))
+        rate = min((rate for _, rate in known), default=Fraction(1))
+        total = before + (node.lookback_frames or 0) / rate
+        self._settling[made.signal] = (total, made.rate)
 
     def input(self, name: str, roles: Sequence[Role], shape: Sequence[int]) -> Track:
         """The audio input: a track without delay and with silence before it."""
@@ -113,7 +125,8 @@ class Timeline:
         self.layer = "output"
         if output.delay < 0:
             output = self.delayed(output, -output.delay)
-        prewarm = max(0, ceil(max(self._leads)))
+        settling = max((frames for frames, _ in self._settling.values()), default=Fraction(0))
+        prewarm = max(0, ceil(max(self._leads) + settling))
         nodes = tuple(self._without_idle_mutes(prewarm))
         return Graph(
             nodes,
@@ -147,10 +160,25 @@ class Timeline:
         node = Delay(self.name("delay"), track.signal, frames)
         return self.emit(node, track, delay=track.delay + frames, quiet=track.quiet)
 
+    def begun(self, track: Track) -> Track:
+        """The track where its first frame matters: one of knobs alone moves with time from there on.
+
+        Raises
+        ------
+        ModelError
+            It has a single frame, which is before the first of nothing.
+        """
+        if not track.steady:
+            return track
+        if track.size("time") == 1:
+            raise ModelError(f"runs along time over a single frame, {track.described}")
+        return replace(track, delay=0, steady=False)
+
     def muted(self, track: Track) -> Track:
         """The track with zeros in all frames before the tensor's first."""
         if track.quiet:
             return track
+        track = self.begun(track)
         node = Delay(self.name("begin"), track.signal, 0, track.delay)
         return self.emit(node, track, quiet=True)
 
@@ -202,6 +230,7 @@ class Timeline:
             track = self.muted(track)
         quiet = track.quiet and before >= 0
         made = replace(track.with_size("time", length), delay=track.delay - before, quiet=quiet)
+        self.lengths.add(length)
         if not quiet:
             self._leads.append(-made.delay / made.rate)
         return made
@@ -357,6 +386,7 @@ class Timeline:
     def _paired(self, a: Track, b: Track, widen_first: bool) -> tuple[Track, Track]:
         """Both with the same rows and delay, or `b` with a single row where that will do."""
         a, b = self.together(a, b)
+        b = b.labelled_like(a)
         if b.rows > a.rows or (a.steady and not b.steady and b.rows == a.rows):
             a, b = b, a
         if a.steady != b.steady and a.steady:
@@ -382,6 +412,11 @@ def _moving(track: Track) -> dict[str, Any]:
 def _check_broadcast(a: Track, b: Track) -> None:
     """Raise `ModelError` unless axes that both have agree, aligned at the last one as in NumPy."""
     ends = [list(zip(t.roles, t.shape, strict=True))[::-1] for t in (a, b)]
-    for (role_a, size_a), (role_b, size_b) in zip(*ends, strict=False):
-        if 1 not in (size_a, size_b) and (role_a, size_a) != (role_b, size_b):
-            raise ModelError(f"cannot combine {a.described} with {b.described}")
+    agree = all(
+        1 in (size_a, size_b) or (role_a, size_a) == (role_b, size_b)
+        for (role_a, size_a), (role_b, size_b) in zip(*ends, strict=False)
+    )
+    # One's time along the other's axis of one entry: every frame would meet every other.
+    times = {t.roles[::-1].index("time") for t in (a, b) if t.axis("time") is not None and not t.steady}
+    if not agree or len(times) > 1:
+        raise ModelError(f"cannot combine {a.described} with {b.described}")

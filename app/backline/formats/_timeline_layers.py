@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..layers import (
+    EARLIEST,
     Array,
     AvgPool1d,
     BatchNorm,
@@ -46,6 +47,8 @@ def conv1d(
     """Convolution of a tensor [batch][channels][time]; weight [out][in / groups][kernel]."""
     track = _channels_then_time(track)
     check_array_axes(weight, 3)
+    if track.steady and track.size("time") == 1:
+        weight, stride, pads = _tap_on_one_frame(weight, stride, dilation, pads)
     track, made = _windowed(line, track, (weight.shape[2] - 1) * dilation, stride, pads)
     node = Conv1d(line.name(), track.signal, weight, bias, groups, dilation, stride)
     return line.emit(node, made.with_size("channels", weight.shape[0]))
@@ -174,7 +177,8 @@ def max_pool1d(
     check_size(line.layer, "stride", stride)
     ahead = (kernel - 1) * dilation - pads[0]
     track, delay = line.aligned(track, ahead, stride)
-    node = MaxPool1d(line.name(), track.signal, kernel, stride, dilation, track.delay)
+    start = EARLIEST if track.steady else track.delay
+    node = MaxPool1d(line.name(), track.signal, kernel, stride, dilation, start)
     made = replace(track, rate=track.rate / stride, delay=delay)
     return line.emit(node, made.with_size("time", _length(track, (kernel - 1) * dilation, stride, pads)))
 
@@ -204,7 +208,8 @@ def upsample(line: Timeline, track: Track, factor: int, mode: Literal["nearest",
     if mode == "nearest":
         node = Upsample(line.name(), track.signal, factor)
     else:
-        node = Upsample(line.name(), track.signal, factor, "linear", track.delay)
+        start = EARLIEST if track.steady else track.delay
+        node = Upsample(line.name(), track.signal, factor, "linear", start)
         delay += factor // 2
     made = replace(track, rate=track.rate * factor, delay=delay)
     quiet = track.quiet and mode == "nearest"
@@ -238,6 +243,15 @@ def _length(track: Track, reach: int, stride: int, pads: Pads) -> int:
     return room // stride + 1
 
 
+def _tap_on_one_frame(weight: Array, stride: int, dilation: int, pads: Pads) -> tuple[Array, int, Pads]:
+    """A convolution of a single frame with zeros around it: the tap that meets it, if one frame comes out."""
+    reach = (weight.shape[2] - 1) * dilation
+    if not 0 <= sum(pads) - reach < stride or pads[0] % dilation or not 0 <= pads[0] <= reach:
+        raise ModelError("makes more or less than one frame of a single frame that moves with no time")
+    at = pads[0] // dilation
+    return np.ascontiguousarray(weight[:, :, at : at + 1]), 1, (0, 0)
+
+
 def _channels_then_time(track: Track) -> Track:
     """The track as [batch][channels][time]; a time axis where a steady track has none."""
     if len(track.shape) != 3:
@@ -263,6 +277,7 @@ def _recurrent(line: Timeline, track: Track, kind: Any, layer: dict[str, Array |
         track = track.along_channels(len(track.shape) - 1)
     if track.size("features") != 1:
         raise ModelError(f"expected no features beside the channels, found {track.described}")
+    track = line.begun(track)
     node: Node = kind(line.name(), track.signal, **layer, start_frames=track.delay)
     hidden = layer["weight_hh"]
     assert hidden is not None

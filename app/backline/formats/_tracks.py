@@ -106,6 +106,19 @@ class Track:
             return turned.with_role(channels, "features").with_role(axis, "channels")
         raise ModelError(f"expected the channels in axis {axis}, found {self.described}")
 
+    def labelled_like(self, other: Track) -> Track:
+        """The track with channels for features and features for channels, if only that is as `other` has it.
+
+        Axes are compared from the last one on, those of one entry left out.
+        """
+        pairs = zip(self.roles[::-1], other.roles[::-1], self.shape[::-1], other.shape[::-1], strict=False)
+        met = {(a, b) for a, b, m, n in pairs if 1 not in (m, n)}
+        if ("channels", "features") not in met and ("features", "channels") not in met:
+            return self
+        swapped: dict[Role, Role] = {"channels": "features", "features": "channels"}
+        roles = tuple(swapped.get(role, role) for role in self.roles)
+        return replace(self, roles=roles, features_major=not self.features_major)
+
     @property
     def described(self) -> str:
         """The shape in words, for error messages."""
