@@ -210,6 +210,33 @@ def test_keras_says_what_it_does_not_do(
     assert list(load_graph(path).notes) == notes
 
 
+def test_a_causal_convolution_over_features_says_so(tmp_path: Path) -> None:
+    document = DOCUMENTS["keras_2d"]()
+    (place,) = (i for i, layer in enumerate(document["layers"]) if layer["type"] == "conv2d")
+    layer = document["layers"][place]
+    assert (layer["padding"], layer["kernel_size_time"] > 1) == ("same", True)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    said = "runs causal in time, as RTNeural runs it, with padding 'same' over features alone"
+    assert list(load_graph(path).notes) == [f"layer {place} conv2d: {said}"]
+
+
+@pytest.mark.parametrize("name", ["keras", "aidax", "guitarml", "wavenet", "lstm"])
+def test_fields_of_a_file_that_do_nothing_are_named(tmp_path: Path, name: str) -> None:
+    document = DOCUMENTS[name]()
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    before = load_graph(path).notes
+    document["oversampling"] = 4
+    said = {"field 'oversampling' was ignored"}
+    if name in ("guitarml", "lstm"):
+        inside, where = ("model_data", "field 'model_data'") if name == "guitarml" else ("config", "config")
+        document[inside]["dropout"] = 0.5
+        said.add(f"{where}: field 'dropout' was ignored")
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert set(load_graph(path).notes) == {*before, *said}
+
+
 FILES = [
     (b"", "is empty"),
     (b" \n", "is empty"),

@@ -36,7 +36,7 @@ def read_linear(config: Fields, weights: WeightCursor) -> Parts:
     weight = np.ascontiguousarray(weights.take((1, 1, taps), "linear")[:, :, ::-1])
     weight.flags.writeable = False
     bias = weights.take((1,), "linear") if has_bias else None
-    notes = _ignored(config, {"receptive_field", "bias", "in_channels", "out_channels"})
+    notes = config.notes_on_ignored({"receptive_field", "bias", "in_channels", "out_channels"})
     if taps > 1:
         notes = (_LINEAR_ORDER, *notes)
     return Parts((Conv1d("linear", "input", weight, bias),), 1, 0, notes)
@@ -75,7 +75,7 @@ def read_conv_net(config: Fields, weights: WeightCursor) -> Parts:
     nodes.append(Conv1d("head", below, head, weights.take((outputs,), "head")))
     known = {"channels", "dilations", "batchnorm", "activation", "groups", "in_channels", "out_channels"}
     prewarm = 1 + (_CONVNET_KERNEL - 1) * sum(dilations)
-    return Parts(tuple(nodes), inputs, prewarm, (*noted, *_ignored(config, known)))
+    return Parts(tuple(nodes), inputs, prewarm, (*noted, *config.notes_on_ignored(known)))
 
 
 def _batch_norm(name: str, source: str, channels: int, weights: WeightCursor) -> BatchNorm:
@@ -113,8 +113,6 @@ def read_lstm(config: Fields, weights: WeightCursor, sample_rate_hz: float) -> P
         below, width = name, hidden
     weight = weights.take((outputs, hidden, 1), "head")
     nodes.append(Conv1d("head", below, weight, weights.take((outputs,), "head")))
-    return Parts(tuple(nodes), inputs, max(1, int(0.5 * sample_rate_hz)))
-
-
-def _ignored(config: Fields, known: set[str]) -> tuple[str, ...]:
-    return tuple(f"field {name[:40]!r} of the config was ignored" for name in config.unknown(known))
+    known = {"input_size", "hidden_size", "num_layers", "in_channels", "out_channels"}
+    notes = config.notes_on_ignored(known)
+    return Parts(tuple(nodes), inputs, max(1, int(0.5 * sample_rate_hz)), notes)

@@ -216,6 +216,10 @@ class Fields:
         """Names of fields that are not in `known`, sorted."""
         return sorted(set(self.raw) - set(known))
 
+    def notes_on_ignored(self, known: Iterable[str]) -> tuple[str, ...]:
+        """A sentence for each field that is not in `known`, and so has no effect."""
+        return tuple(f"{self.place(name[:40])} was ignored" for name in self.unknown(known))
+
 
 def as_array(value: object, shape: tuple[int, ...], where: str) -> Array:
     """Return nested lists of numbers as a read-only float32 array of exactly `shape`.

@@ -77,7 +77,7 @@ def read(document: Mapping[str, Any]) -> Graph:
         knobs=knobs,
         sample_rate_hz=rate_hz,
         metadata=dict(fields.fields("metadata").raw) if fields.has("metadata") else {},
-        notes=(*stack.notes, *rate_notes),
+        notes=(*fields.notes_on_ignored((*keras_json.FILE_FIELDS, *_KEYS)), *stack.notes, *rate_notes),
         self_tests=_self_tests(fields, wet, knobs),
     )
     if graph.output_channels != 1:

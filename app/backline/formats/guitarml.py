@@ -20,6 +20,16 @@ from ._reading import Fields, as_array, refuse
 
 _RATE_HZ = 44100.0
 _MOST_LAYERS, _MOST_KNOBS = 64, 16
+_DATA_FIELDS = (
+    "model",
+    "unit_type",
+    "input_size",
+    "output_size",
+    "hidden_size",
+    "num_layers",
+    "bias_fl",
+    "skip",
+)
 _GATES = {"LSTM": 4, "GRU": 3}
 
 
@@ -67,7 +77,8 @@ def read(document: Mapping[str, Any]) -> Graph:
     nodes.append(reader.linear(nodes[-1].output, outputs))
     nodes += _skip(data, inputs, outputs, nodes[-1].output)
     reader.finish()
-    notes = ["the file does not say its sample rate: 44100 Hz, as GuitarML's players have it"]
+    notes = [*fields.notes_on_ignored(("model_data", "state_dict")), *data.notes_on_ignored(_DATA_FIELDS)]
+    notes += ["the file does not say its sample rate: 44100 Hz, as GuitarML's players have it"]
     if knobs:
         notes.append(f"the file does not say what its {inputs - 1} further inputs are: knobs from 0 to 1")
     return Graph(

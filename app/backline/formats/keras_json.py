@@ -29,6 +29,8 @@ _ACTIVATIONS = {
     "softmax": Activation("softmax"),
     "elu": Activation("elu", (1.0,)),
 }
+#: What a file says of its layers.
+FILE_FIELDS = ("in_shape", "layers")
 #: What a layer may say, and what only some kinds may say besides.
 _FIELDS = {"type", "activation", "shape", "weights", "strides", "stride"}
 _OWN_FIELDS = {
@@ -58,15 +60,17 @@ def read(document: Mapping[str, Any]) -> Graph:
     Returns
     -------
     Graph
-        Starts from zeros (no prewarm). Notes say which fields of a layer were ignored.
+        Starts from zeros (no prewarm). Notes say which fields were ignored.
 
     Raises
     ------
     ModelError
         The file is broken, shapes disagree, or a layer is of no known type.
     """
-    stack = read_layers(Fields(document, ""), "input")
-    return Graph(stack.nodes, "input", stack.inputs, stack.output, notes=stack.notes)
+    fields = Fields(document, "")
+    stack = read_layers(fields, "input")
+    notes = (*fields.notes_on_ignored(FILE_FIELDS), *stack.notes)
+    return Graph(stack.nodes, "input", stack.inputs, stack.output, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,13 @@ def _notes(layer: Fields, name: str, kind: str) -> Iterator[str]:
     known = _FIELDS | _OWN_FIELDS.get(kind, set())
     for field in layer.unknown(known):
         yield f"{name}: field {field[:40]!r} was ignored"
-    if (
-        "padding" in known
-        and layer.has("padding")
-        and layer.raw["padding"] not in ("causal", "valid")
-        and kind != "conv2d"
-    ):
-        yield f"{name}: runs causal, as RTNeural runs it, not with padding {describe(layer.raw['padding'])}"
+    if not layer.has("padding") or layer.raw["padding"] in ("causal", "valid"):
+        return
+    padding = describe(layer.raw["padding"])
+    if kind == "conv1d":
+        yield f"{name}: runs causal, as RTNeural runs it, not with padding {padding}"
+    elif kind == "conv2d" and layer.integer("kernel_size_time") > 1:
+        yield f"{name}: runs causal in time, as RTNeural runs it, with padding {padding} over features alone"
 
 
 def _weights(layer: Fields, *counts: int) -> list[Any]:

@@ -23,6 +23,7 @@ from ._reading import Fields, WeightCursor, refuse, within
 _EARLIEST, _LATEST = (0, 5, 0), (0, 7, 0)
 _DEFAULT_RATE_HZ = 48000.0
 _ARCHITECTURES = ("WaveNet", "ConvNet", "LSTM", "Linear", "SlimmableContainer", "Sequential")
+_ENVELOPE_FIELDS = ("version", "architecture", "config", "weights", "sample_rate", "metadata")
 #: Most models inside one another; real files have one or two.
 _DEEPEST = 16
 
@@ -122,7 +123,7 @@ def _read_model(fields: Fields, quality: float, depth: int) -> Graph:
 
 
 def _read_envelope(fields: Fields) -> _Envelope:
-    notes = _check_version(fields)
+    notes = (*_check_version(fields), *fields.notes_on_ignored(_ENVELOPE_FIELDS))
     architecture = fields.text("architecture")
     if architecture not in _ARCHITECTURES:
         refuse(fields.place("architecture"), f"one of {', '.join(_ARCHITECTURES)}", architecture)
