@@ -174,7 +174,7 @@ class Network(Arithmetic):
         if isinstance(value, Extra):
             if value.ids.size != hidden:
                 raise ModelError(f"expected a state of {hidden} entries, found {value.ids.size}")
-            self.keep(value)
+            self.keep(value, object())
             return None, Extra(value.ids, stepped=True)
         if not isinstance(value, np.ndarray) or value.size != hidden:
             raise ModelError(f"expected a first state of {hidden} entries that does not move with time")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -48,8 +49,16 @@ class Base:
         self._extras: list[_Input] = []
         self._id_count = 0
         #: Tensors that end in what a cache holds next: the cache's entries, by signal, delay and length.
-        self._caches: dict[tuple[str, int, int], tuple[tuple[Role, ...], NDArray[np.int64]]] = {}
+        self._caches: dict[tuple[str, int, Fraction], tuple[tuple[Role, ...], NDArray[np.int64]]] = {}
         self._pads = False
+        #: What keeps each entry of a state: the layer, or the frames that a cache lies in front of.
+        self._keepers: dict[int, Hashable] = {}
+        self._block_frames = 1
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def audio(self, name: str, shape: Sequence[int], time_axis: int) -> Track:
         """The audio input.
@@ -66,7 +75,9 @@ class Base:
         ModelError
             It holds several examples, or more axes than a recording has.
         """
-        return self.line.input(name, _roles(shape, time_axis, is_audio=True), shape)
+        track = self.line.input(name, _roles(shape, time_axis, is_audio=True), shape)
+        self._block_frames = track.size("time")
+        return track
 
     def extra(
         self, name: str, shape: Sequence[int], time_axis: int | None = None, knobs: Sequence[Knob] = ()
@@ -147,8 +158,8 @@ class Base:
                 return found
         raise ModelError("mixes entries of several inputs")
 
-    def keep(self, value: Extra) -> None:
-        """Note that these entries are a state.
+    def keep(self, value: Extra, keeper: Hashable) -> None:
+        """Note that these entries are a state, and what keeps it.
 
         Raises
         ------
@@ -160,6 +171,10 @@ class Base:
             raise ModelError(f"reads the next value of state {found.name!r}")
         if found.track is not None:
             raise ModelError(f"keeps input {found.name!r} as a state, which other layers compute with")
+        entries = value.ids.ravel().tolist()
+        if len(set(entries)) < len(entries) or any(self._keepers.get(i, keeper) != keeper for i in entries):
+            raise ModelError(f"keeps input {found.name!r} as a state, which is that of another layer too")
+        self._keepers.update(dict.fromkeys(entries, keeper))
         found.is_state = True
 
     def finish(self, outputs: Sequence[tuple[str, Value]], notes: Sequence[str] = (), **fields: Any) -> Graph:
@@ -196,7 +211,8 @@ class Base:
                 audio = found
         if audio is None:
             raise ModelError("no output follows the audio")
-        self._check_states()
+        self._check_states([value for _, value in outputs])
+        self._check_length(audio)
         self.line.knobs = [knob for found in self._extras if found.track for knob in found.knobs]
         audio = self.line.ordered(audio, features_major=True)
         graph = self.line.graph(audio, notes=(*notes, *self._state_notes()), **fields)
@@ -209,7 +225,24 @@ class Base:
                 return
         raise ModelError(f"output {name!r} mixes next states; expected those of one input, in its order")
 
-    def _check_states(self) -> None:
+    def _check_length(self, audio: Track) -> None:
+        """Blocks with states have to follow each other without gaps."""
+        expected = self._block_frames * audio.rate
+        if audio.size("time") == expected or not any(found.is_state for found in self._extras):
+            return
+        told = (
+            f"{self._block_frames} frames come out as {audio.size('time')}, where {expected} would follow on"
+        )
+        if self._caches:
+            raise ModelError(f"{told}: caches of past frames are too long or too short")
+        self.notes.append(f"{told}: what a player leaves out between blocks is not left out here")
+
+    def _check_states(self, outputs: Sequence[Value]) -> None:
+        firsts = [int(v.ids.min()) for v in outputs if isinstance(v, Extra) and v.stepped]
+        if firsts != sorted(firsts):
+            self.notes.append(
+                "next states come out in another order than states go in; each goes back to its own layer"
+            )
         for found in self._extras:
             if found.is_state and not found.is_carried:
                 raise ModelError(f"input {found.name!r} is a state that no output of its shape carries on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -222,10 +223,13 @@ class Shapes(Base):
             sizes[i > moving[0]] += value.shape[axis]
         if cache is None:
             return self._padded(track, *sizes)
-        self.keep(cache)
+        self.keep(cache, (track.signal, track.delay, cache.ids.tobytes()))
         whole = self.line.padded(track, *sizes)
-        for ends in (whole, track):
-            self._caches[ends.signal, ends.delay, ends.size("time")] = (ends.roles, cache.ids)
+        # What a cache holds next are the last frames of the block, whether or not all of them follow it here.
+        block = self._block_frames * track.rate
+        self._caches[track.signal, track.delay, block] = (track.roles, cache.ids)
+        if track.size("time") == block:
+            self._caches[whole.signal, whole.delay, block + sizes[0]] = (whole.roles, cache.ids)
         return whole
 
     def _padded(self, track: Track, before: int, after: int) -> Track:
@@ -259,11 +263,15 @@ class Shapes(Base):
 
     def _cut_time(self, track: Track, chosen: range) -> Value:
         length = track.size("time")
-        cache = self._caches.get((track.signal, track.delay, length))
-        if cache is not None and chosen.step == 1 and chosen.stop == length:
+        cache = self._caches.get((track.signal, track.delay, Fraction(length)))
+        if cache is not None and chosen.step == 1:
             roles, ids = cache
-            if roles == track.roles and ids.shape[roles.index("time")] == len(chosen):
+            is_next = roles == track.roles and ids.shape[roles.index("time")] == len(chosen)
+            if is_next and chosen.stop == length:
                 return Extra(ids, stepped=True)
+            if len(chosen) == self._block_frames * track.rate:
+                # A tap of a convolution that is written out: the block, some frames ago.
+                return self.line.padded(track, -chosen.start, chosen.stop - length)
         if chosen.step < 1:
             raise ModelError("turns time round")
         if chosen.step == 1:
