@@ -267,6 +267,18 @@ def test_a_gated_network_with_conditioning(per_frame: bool) -> None:
         np.testing.assert_allclose(set_there(rows_of(x).astype(np.float32))[:, 0], expected, atol=2e-6)
 
 
+def test_double_precision_is_dropped_with_a_word() -> None:
+    def said(net: torch.nn.Module, dtype: torch.dtype) -> bool:
+        model = backline.from_torch(net, torch.zeros(1, 1, 64, dtype=dtype))
+        return "parameters in double precision are rounded to float32" in model.notes
+
+    net = torch.nn.Conv1d(1, 2, 3)
+    assert not said(net, torch.float32)
+    assert not said(net.double(), torch.float64)  # float32 holds these numbers
+    torch.nn.init.constant_(net.weight, 1 / 3)
+    assert said(net, torch.float64)
+
+
 def test_film() -> None:
     net = seeded(Film)
     model = backline.from_torch(net, (torch.zeros(1, 1, EXAMPLE), torch.zeros(1, 1)))

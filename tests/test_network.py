@@ -13,7 +13,9 @@ from graphs import array
 from backline.engine import Model
 from backline.errors import ModelError
 from backline.formats._network import Final, Network
+from backline.formats._onnx_call import Call
 from backline.graph import Graph, Knob
+from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 functional = torch.nn.functional
@@ -112,6 +114,26 @@ def test_sums_and_means_over_channels_and_features(axes: list[int], mean: bool) 
         lambda x: (torch.mean if mean else torch.sum)(x.reshape(1, 3, 4, FRAMES), axes),
         (1, 12, FRAMES),
     )
+
+
+@pytest.mark.parametrize("name", [INPUT_GAIN, OUTPUT_GAIN, BYPASS])
+def test_layers_may_be_called_like_the_knobs_of_a_live_chain(name: str) -> None:
+    net = Network()
+    x = net.audio("x", (1, 1, FRAMES), 2)
+    net.line.layer = name
+    graph = with_levels(finished(net, net.activate(x, _tanh())))
+    sound = array(1, FRAMES)
+    np.testing.assert_allclose(Model(graph)(sound), np.tanh(sound), atol=1e-6)
+
+
+def test_double_precision_of_onnx_weights_is_dropped_with_a_word() -> None:
+    net = Network()
+    for values in (np.array([0.5]), np.array([0.1], np.float32)):
+        Call("Conv", [values], {}, 1, net).floats(0)
+    assert net.notes == []
+    for _ in range(2):
+        Call("Conv", [np.array([0.1])], {}, 1, net).floats(0)
+    assert net.notes == ["numbers in double precision are rounded to float32"]
 
 
 def gelu_of(n: Network, x: Any) -> Any:

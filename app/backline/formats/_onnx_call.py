@@ -65,6 +65,8 @@ class Call:
             found = np.ascontiguousarray(values, np.float32)
         if not np.all(np.isfinite(found)):
             raise ModelError(f"input {index} holds a number that is not finite in float32")
+        if values.dtype == np.float64 and not np.array_equal(found, values):
+            self.network.note("numbers in double precision are rounded to float32")
         return found
 
     def floats_or_none(self, index: int) -> Array | None:

@@ -36,6 +36,7 @@ from ..layers import (
     Slice,
     Upsample,
 )
+from ..passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN
 from ._tracks import Role, Track, regrouped
 
 #: Activations that leave zero as it is.
@@ -57,7 +58,8 @@ class Timeline:
         self.knobs: list[Knob] = []
         #: Lengths in time of all tensors so far.
         self.lengths: set[int] = set()
-        self._taken: set[str] = set()
+        # Names that a live chain gives its own knobs.
+        self._taken = {INPUT_GAIN, OUTPUT_GAIN, BYPASS}
         self._numbers: dict[str, int] = {}
         self._leads: list[Fraction] = [Fraction(0)]
         #: After how many frames of the input a steady signal has forgotten how it began, and its rate.

@@ -264,6 +264,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _exported(program: Any, notes: list[str]) -> Exported:
+    import torch
+
     signature = program.graph_signature
     nodes = {node.name: node for node in program.graph.nodes}
     changed = {spec.target for spec in signature.output_specs if spec.kind.name.endswith("MUTATION")}
@@ -271,6 +273,7 @@ def _exported(program: Any, notes: list[str]) -> Exported:
     inputs: list[Input] = []
     buffers: list[Input] = []
     by_target: dict[str, str] = {}
+    is_wide = False
     for spec in signature.input_specs:
         node = str(getattr(spec.arg, "name", ""))
         if spec.kind.name == "USER_INPUT":
@@ -279,6 +282,8 @@ def _exported(program: Any, notes: list[str]) -> Exported:
                 by_target[node] = node
             continue
         value = _value_of(program, spec)
+        if spec.kind.name == "PARAMETER" and value.dtype == torch.float64:
+            is_wide |= not torch.equal(value.float().double(), value)
         if spec.target in changed:
             silent = not bool(value.any())
             buffers.append(Input(spec.arg.name, spec.target, tuple(value.shape), True, silent))
@@ -292,6 +297,8 @@ def _exported(program: Any, notes: list[str]) -> Exported:
             of = by_target.get(spec.target) if spec.kind.name.endswith("MUTATION") else None
             name = str(spec.target) if of else f"{len([o for o in outputs if o[2] is None])}"
             outputs.append((name, node, of))
+    if is_wide:
+        notes = [*notes, "parameters in double precision are rounded to float32"]
     ops = tuple(node for node in program.graph.nodes if node.op not in ("placeholder", "output"))
     return Exported(ops, constants, (*inputs, *buffers), tuple(outputs), tuple(notes))
 
