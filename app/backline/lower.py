@@ -1,7 +1,7 @@
 """Layers that the engine has no op for, written as layers it has: more nodes that mean the same.
 
-A transposed convolution is one convolution for each of its phases, interleaved; one over features is one
-convolution in time for each feature; the mean over a window is a depthwise convolution. All then run on the
+A transposed convolution is one convolution for each of its phases, interleaved; one over features is
+convolutions in time for each feature; the mean over a window is a depthwise convolution. All then run on the
 same kernel.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .graph import Graph
 from .layers import (
     MAX_ELEMENTS,
     MAX_NODES,
+    Add,
     Affine,
     Array,
     AvgPool1d,
@@ -35,7 +36,7 @@ from .layers import (
     Slice,
 )
 
-#: Most features a convolution over features may write: each is an op of its own.
+#: Most convolutions in time that one over features may become, at least one for each feature it writes.
 MAX_FEATURES = 1 << 14
 
 
@@ -144,74 +145,94 @@ def _check_size(node: Node, numbers: int) -> None:
 
 
 def _conv2d(node: Conv2d, signals: Signals, stem: str) -> list[Node]:
-    """One convolution in time for each feature of the output, over the features its kernel meets.
+    """Convolutions in time for each feature of the output, over the features its kernel meets.
 
-    Rows lie feature by feature, so that these are a run of rows. Features that see the same weights share one
-    array.
+    Rows lie feature by feature, so that those the kernel meets are a run of rows, for one convolution. The
+    rows of a group do not lie in one run, nor do features that a dilation skips: there it is one convolution
+    for each feature met, and their sum.
     """
     source, made = signals[node.input], node.infer(signals)[0]
-    if made.features > MAX_FEATURES:
+    met = 1 if _meets_runs(node) else min(node.weight.shape[3], source.features)
+    if made.features * met > MAX_FEATURES:
         raise ModelError(
-            f"{node.output}: writes {made.features} features, at most {MAX_FEATURES} are allowed"
+            f"{node.output}: writes {made.features} features by {made.features * met} convolutions in time, "
+            f"at most {MAX_FEATURES} are allowed"
         )
-    _check_size(node, int(node.weight.size) * node.groups)
-    weight = _ungrouped(node, source.channels)
-    numbers = 0
     rows = f"{stem} rows"
     nodes: list[Node] = [Reshape(rows, node.input, source.rows)]
-    shared: dict[tuple[int, int], Array] = {}
+    weights = _FeatureWeights(node)
     parts: list[str] = []
     for feature in range(made.features):
-        window, part = f"{stem} window {feature}", f"{stem} feature {feature}"
-        first, offset, count = _window(node, source, feature)
-        if (offset, count) not in shared:
-            numbers += made.channels * count * source.channels * node.weight.shape[2]
-            _check_size(node, numbers)
-            shared[offset, count] = _window_weight(node, weight, offset, count)
-        nodes.append(Slice(window, rows, first * source.channels, count * source.channels))
-        nodes.append(
-            Conv1d(
-                part,
-                window,
-                shared[offset, count],
-                node.bias,
-                dilation=node.dilation,
-                stride=node.stride,
+        for number, window in enumerate(_windows(node, source, feature)):
+            name = f"{stem} feature {feature} window {number}"
+            part = f"{stem} feature {feature} part {number}"
+            nodes.append(Slice(name, rows, window.first * source.channels, window.count * source.channels))
+            nodes.append(
+                Conv1d(
+                    part,
+                    name,
+                    weights.of(window),
+                    node.bias if number == 0 else None,
+                    groups=node.groups,
+                    dilation=node.dilation,
+                    stride=node.stride,
+                )
             )
-        )
-        parts.append(part)
+            if number > 0:
+                total = f"{stem} feature {feature} sum {number}"
+                nodes.append(Add(total, parts.pop(), part))
+                part = total
+            parts.append(part)
     joined = f"{stem} features"
     return [*nodes, Concat(joined, tuple(parts)), Reshape(node.output, joined, made.channels, made.features)]
 
 
-def _window(node: Conv2d, source: Signal, feature: int) -> tuple[int, int, int]:
-    """First feature of the input that the kernel meets, how far into the kernel that is, and how many."""
+def _meets_runs(node: Conv2d) -> bool:
+    """Whether one convolution in time may span all features that the kernel meets."""
+    return node.groups == node.feature_dilation == 1
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A run of `count` features of the input from `first` on, which the kernel meets from `offset` on."""
+
+    first: int
+    offset: int
+    count: int
+
+
+def _windows(node: Conv2d, source: Signal, feature: int) -> list[_Window]:
+    """What the kernel meets of the input for one feature of the output; where that is nothing, with zeros."""
     begin = feature * node.feature_stride - node.feature_padding[0]
     end = begin + (node.weight.shape[3] - 1) * node.feature_dilation + 1
     first = min(max(begin, 0), source.features - 1)
     last = max(min(end, source.features), first + 1)
-    return first, first - begin, last - first
+    if _meets_runs(node):
+        return [_Window(first, first - begin, last - first)]
+    step = node.feature_dilation
+    met = range(begin + -(-(first - begin) // step) * step, last, step)
+    return [_Window(at, at - begin, 1) for at in met] or [_Window(first, first - begin, 1)]
 
 
-def _window_weight(node: Conv2d, weight: Array, offset: int, count: int) -> Array:
-    """Weights for `count` features of the input from `offset` into the kernel on: [out][feature, in][tap]."""
-    out_channels, in_channels, taps, kernel = weight.shape
-    found = np.zeros((out_channels, count, in_channels, taps), np.float32)
-    for k in range(kernel):
-        at = k * node.feature_dilation - offset
-        if 0 <= at < count:
-            found[:, at] = weight[:, :, :, k]
-    return found.reshape(out_channels, count * in_channels, taps)
+class _FeatureWeights:
+    """Weights of a `Conv2d` for windows of features; windows that see the same ones share an array."""
 
+    def __init__(self, node: Conv2d) -> None:
+        self._node = node
+        self._numbers = 0
+        self._shared: dict[tuple[int, int], Array] = {}
 
-def _ungrouped(node: Conv2d, in_channels: int) -> Array:
-    """The weights with zeros where groups do not connect: rows of a group do not lie in one run here."""
-    if node.groups == 1:
-        return node.weight
-    out_channels, per_group, *kernel = node.weight.shape
-    weight = np.zeros((out_channels, in_channels, *kernel), np.float32)
-    out_per_group = out_channels // node.groups
-    for group in range(node.groups):
-        outs = slice(group * out_per_group, (group + 1) * out_per_group)
-        weight[outs, group * per_group : (group + 1) * per_group] = node.weight[outs]
-    return weight
+    def of(self, window: _Window) -> Array:
+        """``[out][feature of the window, in / groups][tap]``."""
+        key = (window.offset, window.count)
+        if key not in self._shared:
+            out_channels, per_group, taps, kernel = self._node.weight.shape
+            self._numbers += out_channels * window.count * per_group * taps
+            _check_size(self._node, self._numbers)
+            found = np.zeros((out_channels, window.count, per_group, taps), np.float32)
+            for k in range(kernel):
+                at = k * self._node.feature_dilation - window.offset
+                if 0 <= at < window.count:
+                    found[:, at] = self._node.weight[:, :, :, k]
+            self._shared[key] = found.reshape(out_channels, window.count * per_group, taps)
+        return self._shared[key]
