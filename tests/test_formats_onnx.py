@@ -80,6 +80,7 @@ CASES = {
     "separable hardtanh": separable(nn.Hardtanh(-0.3, 0.2)),
     "separable relu6": separable(nn.ReLU6()),
     "separable hardsigmoid": separable(nn.Hardsigmoid()),
+    "separable softsign": separable(nn.Softsign()),
     "separable softmax": separable(nn.Softmax(dim=1)),
     "wavenet": Case(models.GatedWaveNet, more={"cond": (1, 2)}, exports=NEWEST),
     "film": Case(models.Film, more={"cond": (1, 3)}),

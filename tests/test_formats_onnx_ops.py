@@ -127,7 +127,10 @@ def test_conv_over_time_and_features(tmp_path):
 
 
 ELEMENTWISE = {
-    **{op: {} for op in ("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSwish", "Neg", "Identity")},
+    **{
+        op: {}
+        for op in ("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSwish", "Neg", "Abs", "Identity")
+    },
     "LeakyRelu": {"alpha": 0.3},
     "Elu": {"alpha": 0.7},
     "Selu": {},

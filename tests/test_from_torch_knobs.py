@@ -47,7 +47,7 @@ def assert_follows(module: Any, shape: tuple[int, ...], time: int = -1) -> backl
     found = model(heard, **{name: KNOBS[int(name[-1])] for name in model.knobs})
     found = found.reshape(len(found), -1)
     frames = len(expected) - 12
-    assert frames > FRAMES // 3
+    assert frames > FRAMES // 4
     assert found.shape[1] == expected.shape[1]
     begin = model.latency_frames
     np.testing.assert_allclose(found[begin : begin + frames], expected[:frames], atol=3e-6)
@@ -68,6 +68,10 @@ BEGINNINGS: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
     "transposed": (
         lambda x, k, conv: late(x) * conv(held(k, x)[..., ::2]),
         lambda: nn.ConvTranspose1d(3, 2, 4, 2, 1),
+    ),
+    "at a lower rate": (
+        lambda x, k, conv: late(x[..., 5::3]) * conv(functional.pad(held(k, x[..., 5::3]), (4, 0))),
+        lambda: nn.Conv1d(3, 2, 5),
     ),
     "gru": (
         lambda x, k, gru: late(x) + gru(held(k, x).mT)[0].mT,
@@ -152,6 +156,21 @@ OUTER: dict[str, Callable[..., Any]] = {
     "channels with each other": lambda x, k: (x[:, :, None] * x[:, None]).flatten(1, 2),
     "of two sizes": lambda x, k: (x[:, :, None] * x[:, None, :2]).permute(0, 2, 1, 3).flatten(1, 2),
     "sums": lambda x, k: (x[:, :, None] + x[:, None]).sum(1),
+    "turned and as it was": lambda x, k: torch.cat(
+        [x[:, :, None] * x[:, None, :2], (x[:, :2, None] + x[:, None]).transpose(1, 2)], 2
+    ).flatten(1, 2),
+    "turned, joined before": lambda x, k: torch.cat(
+        [(x[:, :2, None] + x[:, None]).transpose(1, 2), x[:, :, None] * x[:, None, :2]], 1
+    ).flatten(1, 2),
+    "features that become channels": lambda x, k: torch.cat(
+        [functional.conv2d(x[:, None], torch.ones(1, 1, 2, 1).type_as(x)).flatten(1, 2), x], 1
+    ),
+    "features that part": lambda x, k: (
+        functional.conv2d(functional.pad(x, (0, 0, 0, 2))[:, None], torch.ones(1, 1, 2, 1).type_as(x))[:, 0]
+        .view(1, 2, 2, -1)
+        .transpose(1, 2)
+        .flatten(1, 2)
+    ),
     "knobs with channels": lambda x, k: (x[:, :, None] * k[:, None, :, None]).flatten(1, 2),
     "knobs with knobs": lambda x, k: (x[:, :1, None] * (k[:, None] * k[..., None])[..., None]).flatten(1, 2),
 }
@@ -187,3 +206,26 @@ def test_zeros_in_front_of_joined_constants() -> None:
     """A constant channel begins with the recording too."""
     f = lambda x, k, conv: conv(torch.cat([x, torch.ones_like(x)], 1))  # noqa: E731
     assert_follows(seeded(lambda: With(f, nn.Conv1d(2, 2, 7, padding=3))), (1, 1, 0))
+
+
+ORDERS: dict[str, Callable[..., Any]] = {
+    "softmax over features": lambda x, k, layer: x.softmax(3),
+    "matrix of features": lambda x, k, layer: layer(x),
+    "turned": lambda x, k, layer: x.transpose(1, 3),
+    "turned and added": lambda x, k, layer: x.transpose(1, 3) * 0.5 + x,
+    "joined": lambda x, k, layer: torch.cat([x, x.transpose(1, 3)], 1),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_rows_of_what_comes_out_follow_its_axes(case: str) -> None:
+    """Whatever axis was worked along, the first of two is the channels'."""
+    assert_follows(seeded(lambda: With(ORDERS[case], nn.Linear(3, 4))), (1, 3, 0, 3), 2)
+
+
+def test_softsign_is_seen_among_absolute_values() -> None:
+    f = lambda x, k: x / (1 + x.abs()) + x.abs() * k[0, 0]  # noqa: E731
+    assert_follows(With(f), (1, 2, 0))
+    for wrong in (lambda x, k: x / (2 + x.abs()), lambda x, k: x[:, :1] / (1 + x[:, 1:].abs())):
+        with pytest.raises(backline.ModelError, match="divides by a tensor"):
+            backline.from_torch(With(wrong), (torch.zeros(1, 2, 9), torch.zeros(1, 3)))

@@ -100,7 +100,9 @@ def test_a_matrix_for_each_feature_costs_what_it_computes() -> None:
 
     graph = agrees(
         lambda n, x: n.linear(by_feature(n, x), MATRIX.T, MATRIX[0]),
-        lambda x: (x.reshape(1, 3, 4, FRAMES).permute(0, 2, 3, 1) @ tensor(MATRIX) + tensor(MATRIX[0])).mT,
+        lambda x: torch.movedim(
+            x.reshape(1, 3, 4, FRAMES).permute(0, 2, 3, 1) @ tensor(MATRIX) + tensor(MATRIX[0]), 3, 1
+        ),
         (1, 12, FRAMES),
     )
     assert graph.multiply_adds_per_frame == 4 * MATRIX.size

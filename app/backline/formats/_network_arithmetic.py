@@ -28,6 +28,8 @@ class Arithmetic(Shapes):
         super().__init__()
         #: Signals made of another track by a scale and a shift for each of its rows.
         self._affine: dict[str, tuple[Track, Float64, Float64]] = {}
+        #: Signals that are the absolute values of a track.
+        self._absolute: dict[str, Track] = {}
 
     def add(self, a: Value, b: Value) -> Value:
         """``a + b``."""
@@ -42,13 +44,32 @@ class Arithmetic(Shapes):
         return self._combined(a, b, np.multiply, self._multiply_constant, self.line.multiplied)
 
     def divide(self, a: Value, b: Value) -> Value:
-        """``a / b``, b being a constant."""
+        """``a / b``, b being a constant, or ``1 + abs(a)``: softsign, which exporters write out."""
         if not isinstance(b, np.ndarray):
+            if self._is_softsign(a, b):
+                return self.activate(a, Activation("softsign"))
             raise ModelError("divides by a tensor that moves with time")
         divisor = np.asarray(b, np.float64)
         if np.any(divisor == 0):
             raise ModelError("divides by 0")
         return self.multiply(a, np.asarray(1.0 / divisor))
+
+    def _is_softsign(self, a: Value, b: Value) -> bool:
+        """Whether one is divided by 1 and its own absolute value."""
+        if not isinstance(a, Track) or not isinstance(b, Track):
+            return False
+        base, scale, shift = self._affine.get(b.signal, (b, np.zeros(1), np.zeros(1)))
+        of = self._absolute.get(base.signal)
+        is_same = of is not None and (of.signal, of.delay) == (a.signal, a.delay)
+        return is_same and bool(np.all(scale == 1.0) and np.all(shift == 1.0))
+
+    def absolute(self, x: Value) -> Value:
+        """``abs(x)``."""
+        track = self.track(x)
+        turned = self.multiply(track, np.array(-1.0))
+        made = self.track(self.add(self.activate(track, _RELU), self.activate(turned, _RELU)))
+        self._absolute[made.signal] = track
+        return made
 
     def power(self, a: Value, exponent: float) -> Value:
         """``a ** exponent``, the exponent being a small whole number."""

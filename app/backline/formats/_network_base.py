@@ -183,8 +183,8 @@ class Base:
         Parameters
         ----------
         outputs : sequence of (name, value)
-            The network's, in order: one is the audio, the others are next states. Rows of audio with
-            features lie feature by feature.
+            The network's, in order: one is the audio, the others are next states. Of two axes besides time
+            the first is the channels', whatever was done to them; rows lie feature by feature.
         notes : sequence of str
         **fields
             What else a `Graph` takes: `sample_rate_hz`, `name`, `metadata`.
@@ -214,6 +214,9 @@ class Base:
         self._check_states([value for _, value in outputs])
         self._check_length(audio)
         self.line.knobs = [knob for found in self._extras if found.track for knob in found.knobs]
+        channels, features = audio.axis("channels"), audio.axis("features")
+        if channels is not None and features is not None and features < channels:
+            audio = audio.relabelled
         audio = self.line.ordered(audio, features_major=True)
         graph = self.line.graph(audio, notes=(*notes, *self._state_notes()), **fields)
         return drop_unread(graph)

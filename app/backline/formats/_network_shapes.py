@@ -118,7 +118,7 @@ class Shapes(Base):
         """The track with its one entry repeated along all axes that grow, of which `time` is that of time."""
         for axis, (old, new) in enumerate(zip(track.shape, shape, strict=True)):
             if axis == time:
-                track = track.with_role(axis, "time").with_size("time", new)
+                track = self.line.held(track, axis, new)
             elif old != new:
                 track = self._spread(track, axis, new)
         return track

@@ -354,6 +354,7 @@ OPS: Mapping[str, Callable[[Call], Made]] = {
     **{"Max": _extreme(low=True), "Min": _extreme(low=False), "Clip": _clip},
     **{"ReduceSum": _reduce(mean=False), "ReduceMean": _reduce(mean=True)},
     "Erf": lambda call: call.network.erf(call.value(0)),
+    "Abs": lambda call: call.network.absolute(call.value(0)),
     "Sin": lambda call: call.network.sin(call.value(0)),
     **{"Relu": _act("relu"), "Sigmoid": _act("sigmoid"), "Tanh": _act("tanh"), "Softsign": _act("softsign")},
     **{"Softplus": _act("softplus", 1.0), "HardSwish": _act("hardswish"), "Mish": _mish, "Gelu": _gelu},

@@ -58,6 +58,8 @@ class Timeline:
         self.knobs: list[Knob] = []
         #: Lengths in time of all tensors so far.
         self.lengths: set[int] = set()
+        #: Rates of all tensors so far that move with time.
+        self.rates: set[Fraction] = {Fraction(1)}
         # Names that a live chain gives its own knobs.
         self._taken = {INPUT_GAIN, OUTPUT_GAIN, BYPASS}
         self._numbers: dict[str, int] = {}
@@ -65,6 +67,7 @@ class Timeline:
         #: After how many frames of the input a steady signal has forgotten how it began, and its rate.
         self._settling: dict[str, tuple[Fraction, Fraction]] = {}
         self._input: tuple[str, int] | None = None
+        self._input_frames = 1
 
     def name(self, what: str = "") -> str:
         """A name for a signal of the current layer, not used before."""
@@ -83,7 +86,9 @@ class Timeline:
         self.lengths.add(made.size("time"))
         if made.steady:
             self._settle(node, like, made)
-        elif not made.quiet:
+            return made
+        self.rates.add(made.rate)
+        if not made.quiet:
             self._leads.append(-made.delay / made.rate)
         return made
 
@@ -101,6 +106,7 @@ class Timeline:
         track = Track(name, tuple(roles), tuple(shape), quiet=True)
         self.lengths.add(track.size("time"))
         self._input = (name, track.rows)
+        self._input_frames = track.size("time")
         return track
 
     def parameter(self, knobs: Sequence[Knob], roles: Sequence[Role], shape: Sequence[int]) -> Track:
@@ -213,6 +219,13 @@ class Timeline:
             track = self.emit(Upsample(self.name("more"), track.signal, up), track, rate=track.rate * up)
         return replace(track, delay=delay)
 
+    def held(self, track: Track, axis: int, frames: int) -> Track:
+        """A steady track without time, with that many frames along an axis, at the rate that is told by."""
+        length = self._input_frames
+        rate = min(self.rates, key=lambda rate: (abs(rate * length - frames), rate))
+        track = self._at_rate(track, rate, track.delay)
+        return track.with_role(axis, "time").with_size("time", frames)
+
     def aligned(self, track: Track, ahead: int, stride: int) -> tuple[Track, int]:
         """Make room for a layer of stride `stride` that looks `ahead` frames ahead.
 
@@ -297,18 +310,18 @@ class Timeline:
         """Concatenation along the channels or features in `axis`."""
         if len(tracks) == 1:
             return tracks[0]
-        role: Role = "features" if tracks[0].roles[axis] == "features" else "channels"
+        widest = max(tracks, key=lambda track: track.rows)
+        tracks = [track.labelled_like(widest) for track in tracks]
+        role: Role = "features" if widest.roles[axis] == "features" else "channels"
         if role == "channels":
             tracks = [track.along_channels(axis) for track in tracks]
         tracks = self.together(*(self.ordered(t, features_major=role == "features") for t in tracks))
         first = next((track for track in tracks if not track.steady), tracks[0])
         for track in tracks:
-            others = [
-                (a, b) for i, (a, b) in enumerate(zip(track.shape, first.shape, strict=False)) if i != axis
-            ]
-            if len(track.shape) != len(first.shape) or any(a != b for a, b in others if 1 not in (a, b)):
+            if not _fits(track, first, axis):
                 raise ModelError(f"cannot join tensors of {first.described} and {track.described}")
-        total = sum(track.size(role) for track in tracks)
+        total = sum(track.shape[axis] for track in tracks)
+        first = first if first.axis(role) == axis else first.with_role(axis, role)
         node = Concat(self.name(), tuple(track.signal for track in tracks))
         quiet = all(track.quiet for track in tracks)
         return self.emit(node, first.with_size(role, total), quiet=quiet)
@@ -321,6 +334,8 @@ class Timeline:
         ModelError
             Time would be cut up or mixed with anything but the phases of an upsampling.
         """
+        if track.size("channels") == 1 and track.axis("features") is not None:
+            track = track.along_channels(track.roles.index("features"))
         roles: list[Role] = ["unit"] * len(shape)
         result = track
         for olds, news in regrouped(track.shape, shape):
@@ -409,6 +424,18 @@ class Timeline:
 def _moving(track: Track) -> dict[str, Any]:
     """What a steady track takes on where it meets one that moves."""
     return {"delay": track.delay, "rate": track.rate, "steady": track.steady}
+
+
+def _fits(track: Track, other: Track, axis: int) -> bool:
+    """Whether two tensors have the same axes but for the one along which they are joined."""
+    if len(track.shape) != len(other.shape):
+        return False
+    mine, others = (list(zip(t.roles, t.shape, strict=True)) for t in (track, other))
+    return all(
+        a == b or (a[1] == b[1] == 1) or (track.steady and b[0] == "time" and a[1] == 1)
+        for at, (a, b) in enumerate(zip(mine, others, strict=True))
+        if at != axis
+    )
 
 
 def _check_broadcast(a: Track, b: Track) -> None:

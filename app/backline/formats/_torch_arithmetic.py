@@ -226,9 +226,7 @@ def _mish(call: Call) -> Value:
 
 
 def _abs(call: Call) -> Value:
-    net, relu = call.net, Activation("relu")
-    x = call.net.track(call.first)
-    return net.add(net.activate(x, relu), net.activate(_scaled(net, x, -1.0), relu))
+    return call.net.absolute(call.first)
 
 
 def _softmax(call: Call) -> Value:

@@ -113,8 +113,11 @@ class Track:
         """
         pairs = zip(self.roles[::-1], other.roles[::-1], self.shape[::-1], other.shape[::-1], strict=False)
         met = {(a, b) for a, b, m, n in pairs if 1 not in (m, n)}
-        if ("channels", "features") not in met and ("features", "channels") not in met:
-            return self
+        return self.relabelled if {("channels", "features"), ("features", "channels")} & met else self
+
+    @property
+    def relabelled(self) -> Track:
+        """The same track with its channels called features and its features channels."""
         swapped: dict[Role, Role] = {"channels": "features", "features": "channels"}
         roles = tuple(swapped.get(role, role) for role in self.roles)
         return replace(self, roles=roles, features_major=not self.features_major)

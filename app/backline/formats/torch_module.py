@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-from ..activations import Activation
 from ..errors import ModelError
 from ..graph import Graph, Knob
 from ._network import Network, Track, Value
@@ -276,12 +275,10 @@ class _Walk:
         return to_numpy(value) if is_tensor(value) else value
 
     def _called(self, node: Any, op: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        base = self._softsign_of(node)
-        if base is not None:
-            return self.net.activate(self.values[base], Activation("softsign"))
         name = op.removeprefix("aten.")
         if not op.startswith("aten.") or name not in {**_HANDLERS, **_FILLERS}:
-            raise ModelError("draws random numbers" if is_random(node) else "is not supported")
+            is_noise = is_random(node) and not name.startswith("rnn_")  # which draws only where it drops out
+            raise ModelError("draws random numbers" if is_noise else "is not supported")
         bound = {a.name: a.default_value for a in node.target._schema.arguments if a.has_default_value()}
         bound.update(zip((a.name for a in node.target._schema.arguments), arguments, strict=False))
         bound.update(options)
@@ -293,20 +290,6 @@ class _Walk:
             number = _FILLERS[name]
             return filled(call.shape, call.number(number) if isinstance(number, str) else number)
         return _HANDLERS[name](call)
-
-    @staticmethod
-    def _softsign_of(node: Any) -> str | None:
-        """The node that PyTorch's softsign, ``x / (abs(x) + 1)``, is taken of: it never exports as one op."""
-        if _op(node) != "aten.div" or len(node.args) != 2:
-            return None
-        x, below = node.args
-        if getattr(below, "op", "") != "call_function" or _op(below) != "aten.add" or below.kwargs:
-            return None
-        for inner, one in (below.args, below.args[::-1]):
-            is_abs = getattr(inner, "op", "") == "call_function" and _op(inner) == "aten.abs"
-            if is_abs and inner.args[0] is x and isinstance(one, int | float) and one == 1:
-                return str(x.name)
-        return None
 
     def _check(self, node: Any, made: Any) -> None:
         """Both sides have to agree on the shapes."""
