@@ -82,6 +82,7 @@ CASES = {
     "separable hardsigmoid": separable(nn.Hardsigmoid()),
     "separable softsign": separable(nn.Softsign()),
     "separable softmax": separable(nn.Softmax(dim=1)),
+    "squeezed": Case(models.Squeezed),
     "wavenet": Case(models.GatedWaveNet, more={"cond": (1, 2)}, exports=NEWEST),
     "film": Case(models.Film, more={"cond": (1, 3)}),
     # The example is short: the newer exporter writes out every step and finds the layer again.

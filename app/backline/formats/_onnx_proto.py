@@ -75,6 +75,15 @@ class OnnxNode:
 
 
 @dataclass(frozen=True)
+class OnnxBranch:
+    """One of the two graphs of an If: it has no inputs, and reads what was made before it."""
+
+    nodes: tuple[OnnxNode, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
 class OnnxInput:
     """An input of the model: a size that is not fixed is a name, or empty where it has none."""
 
@@ -152,13 +161,7 @@ def parse(data: bytes, folder: Path) -> OnnxModel:
     if graph.sparse_initializer:
         raise ModelError("holds sparse tensors, which are not supported")
     tensors = _Tensors(folder)
-    constants = {}
-    for tensor in graph.initializer:
-        name = _text(tensor.name)
-        with within(f"initializer {printable(name)!r}"):
-            if name in constants or not name:
-                raise ModelError("expected a name of its own")
-            constants[name] = tensors.array(tensor)
+    constants = tensors.named(graph.initializer)
     writer = _Nodes(tensors, _functions(proto))
     writer.add(graph.node, {}, "", 0)
     return OnnxModel(
@@ -233,6 +236,17 @@ class _Tensors:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._left = MOST_TENSOR_BYTES
+
+    def named(self, initializers: Iterable[Any]) -> dict[str, NDArray[Any]]:
+        """The arrays of a graph by their names."""
+        found: dict[str, NDArray[Any]] = {}
+        for tensor in initializers:
+            name = _text(tensor.name)
+            with within(f"initializer {printable(name)!r}"):
+                if name in found or not name:
+                    raise ModelError("expected a name of its own")
+                found[name] = self.array(tensor)
+        return found
 
     def array(self, tensor: Any) -> NDArray[Any]:
         """The array of a TensorProto; raise `ModelError` where its numbers are not all there."""
@@ -335,6 +349,8 @@ class _Nodes:
     functions: Mapping[tuple[str, str, str], Any]
     nodes: list[OnnxNode] = field(default_factory=list)
     calls: int = 0
+    #: Of all nodes, also of those in branches.
+    count: int = 0
 
     def add(self, nodes: Iterable[Any], given: Mapping[str, Any], above: str, depth: int) -> None:
         """Append nodes whose names of values are as they stand."""
@@ -354,6 +370,8 @@ class _Nodes:
             title = printable(_text(node.name) or next((name for name in outputs if name), "unnamed"))
             with within(f"node {above + title!r} ({printable(op)})"):
                 attributes = self._attributes(node, given)
+                if op == "If":
+                    attributes |= self._branches(node, renamed, given, f"{above}{title}/", depth)
                 inputs = tuple(renamed(_text(name)) for name in node.input)
                 made = tuple(renamed(name) for name in outputs)
                 function = self.functions.get((domain, op, _text(getattr(node, "overload", ""))))
@@ -362,7 +380,8 @@ class _Nodes:
                     continue
                 if domain not in ("", "ai.onnx"):
                     raise ModelError(f"operators of {describe(domain)} are not supported")
-                if len(self.nodes) >= MOST_NODES:
+                self.count += 1
+                if self.count > MOST_NODES:
                     raise ModelError(f"more than {MOST_NODES} nodes are not supported")
                 self.nodes.append(OnnxNode(op, above + title, inputs, made, attributes))
 
@@ -399,6 +418,26 @@ class _Nodes:
 
         defaults = {_text(a.name): self._value(a) for a in getattr(function, "attribute_proto", ())}
         self._add(function.node, renamed, {**defaults, **attributes}, above, depth + 1)
+
+    def _branches(
+        self, node: Any, renamed: Callable[[str], str], given: Mapping[str, Any], above: str, depth: int
+    ) -> dict[str, OnnxBranch]:
+        """The graphs that a node chooses from, by the names of its attributes."""
+        if depth >= _MOST_DEPTH:
+            raise ModelError(f"branches lie in each other more than {_MOST_DEPTH} deep")
+        found = {}
+        for attribute in node.attribute:
+            if attribute.type == attribute.GRAPH:
+                graph = attribute.g
+                if graph.sparse_initializer or graph.input:
+                    raise ModelError("has a branch with inputs or sparse tensors, which are not supported")
+                constants = {renamed(k): v for k, v in self.tensors.named(graph.initializer).items()}
+                around, self.nodes = self.nodes, []
+                self._add(graph.node, renamed, given, above, depth + 1)
+                nodes, self.nodes = tuple(self.nodes), around
+                outputs = tuple(renamed(_text(value.name)) for value in graph.output)
+                found[_text(attribute.name)] = OnnxBranch(nodes, outputs, constants)
+        return found
 
     def _attributes(self, node: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -29,7 +29,7 @@ from ._onnx_call import Call
 from ._onnx_fold import Budget, fold
 from ._onnx_layers import LAYERS
 from ._onnx_pending import Pending, completed
-from ._onnx_proto import FLOATS, OnnxInput, OnnxModel, OnnxNode, parse, printable, recognises
+from ._onnx_proto import FLOATS, OnnxBranch, OnnxInput, OnnxModel, OnnxNode, parse, printable, recognises
 from ._reading import Fields, as_list, as_number, describe, parse_json, refuse, within
 
 __all__ = ["read", "recognises"]
@@ -108,10 +108,7 @@ class _Walk:
         """The whole model as a graph."""
         self.values.update(self.model.constants)
         is_open = self._add_inputs()
-        for node in self.model.nodes:
-            with within(node.where):
-                self._add(node)
-                self.asked_length |= is_open and node.op in ("Shape", "Size")
+        self._add_all(self.model.nodes, is_open)
         metadata = self.model.metadata
         rate = _sample_rate(metadata)
         graph = self.network.finish(self._outputs(), metadata=metadata, sample_rate_hz=rate)
@@ -165,21 +162,53 @@ class _Walk:
             raise ModelError(f"metadata 'knobs': there is no input {describe(unknown[0])}")
         return not isinstance(period, int)
 
-    def _add(self, node: OnnxNode) -> None:
+    def _add_all(self, nodes: Sequence[OnnxNode], is_open: bool) -> None:
+        for node in nodes:
+            if node.op == "If":
+                self._add_branch(node, is_open)
+                continue
+            with within(node.where):
+                self._add(node)
+                self.asked_length |= is_open and node.op in ("Shape", "Size")
+
+    def _add_branch(self, node: OnnxNode, is_open: bool) -> None:
+        """The nodes that an If chooses, which has to be known: exporters write one where they do not know."""
+        with within(node.where):
+            condition = self._read(node)[0] if node.inputs else None
+            if not isinstance(condition, np.ndarray) or condition.dtype != np.bool_ or condition.size != 1:
+                raise ModelError("chooses by what the model computes from its inputs, which is not supported")
+            name = "then_branch" if condition.item() else "else_branch"
+            branch = node.attributes.get(name)
+            if not isinstance(branch, OnnxBranch) or len(branch.outputs) != len(node.outputs):
+                raise ModelError(f"attribute {name!r}: expected a graph of {len(node.outputs)} outputs")
+            for key, value in branch.constants.items():
+                self._write(key, value)
+        self._add_all(branch.nodes, is_open)
+        with within(node.where):
+            for inside, outside in zip(branch.outputs, node.outputs, strict=True):
+                if inside not in self.values:
+                    raise ModelError(f"output {printable(inside)!r} of its branch is written by no node")
+                self._write(outside, self.values[inside])
+
+    def _read(self, node: OnnxNode) -> list[Value | Pending | None]:
         for name in node.inputs:
             if name and name not in self.values:
                 raise ModelError(f"reads {printable(name)!r}, which no earlier node writes")
-        made = self._made(node, [self.values[name] if name else None for name in node.inputs])
+        return [self.values[name] if name else None for name in node.inputs]
+
+    def _write(self, name: str, value: Value | Pending) -> None:
+        if name in self.values:
+            raise ModelError(f"writes {printable(name)!r} for a second time")
+        self.values[name] = value
+
+    def _add(self, node: OnnxNode) -> None:
+        made = self._made(node, self._read(node))
         results = made if isinstance(made, list) else [made]
         if isinstance(made, Pending):
             results = [made] * len(node.outputs)
         for place, name in enumerate(node.outputs):
-            if not name:
-                continue
-            if name in self.values:
-                raise ModelError(f"writes {printable(name)!r} for a second time")
-            if place < len(results):
-                self.values[name] = results[place]
+            if name and place < len(results):
+                self._write(name, results[place])
 
     def _made(self, node: OnnxNode, values: Sequence[Value | Pending | None]) -> Any:
         """What a node makes: one value, or a list with one for each output."""
