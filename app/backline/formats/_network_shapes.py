@@ -147,6 +147,7 @@ class Shapes(Base):
                 raise ModelError(f"repeats axis {axis} of {track.described}")
             track = track.with_role(axis, role)
         role = track.roles[axis]
+        self.line.check_rows(track.rows * size)
         # The new entries are the outer ones: all rows, once for each.
         rows = list(range(track.rows)) * size
         return self.line.picked(track.with_size(role, size), rows, features_major=role == "features")

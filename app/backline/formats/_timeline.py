@@ -21,6 +21,7 @@ from ..errors import ModelError
 from ..graph import Graph, Knob
 from ..layers import (
     EARLIEST,
+    MAX_NODES,
     Activate,
     Add,
     Affine,
@@ -39,6 +40,8 @@ from ..layers import (
 from ..passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN
 from ._tracks import Role, Track, regrouped
 
+#: Most channels times features of a tensor: beyond, lists of rows would fill memory before any layer ran.
+MAX_ROWS = 1 << 18
 #: Activations that leave zero as it is.
 _KEEP_ZERO = frozenset(
     ("identity", "tanh", "fasttanh", "relu", "leaky_relu", "prelu", "silu", "softsign", "leaky_hardtanh")
@@ -79,10 +82,21 @@ class Timeline:
         self._taken.add(found)
         return found
 
+    def _append(self, node: Node) -> None:
+        if len(self.nodes) >= MAX_NODES:
+            raise ModelError(f"makes more than {MAX_NODES} layers of the model")
+        self.nodes.append(node)
+
+    def check_rows(self, count: int) -> None:
+        """Raise `ModelError` where a tensor would have more rows than any model needs."""
+        if count > MAX_ROWS:
+            raise ModelError(f"makes {count} rows of channels and features, at most {MAX_ROWS} are allowed")
+
     def emit(self, node: Node, like: Track, **changes: Any) -> Track:
         """Append a node and return the track of its output: `like` with `changes`; quiet if they say so."""
-        self.nodes.append(node)
+        self._append(node)
         made = replace(like, signal=node.output, **{"quiet": False, **changes})
+        self.check_rows(made.rows)
         self.lengths.add(made.size("time"))
         if made.steady:
             self._settle(node, like, made)
@@ -295,7 +309,7 @@ class Timeline:
         for at in range(1, len(rows) + 1):
             if at == len(rows) or rows[at] != rows[at - 1] + 1:
                 parts.append(self.name("row"))
-                self.nodes.append(Slice(parts[-1], track.signal, rows[begin], at - begin))
+                self._append(Slice(parts[-1], track.signal, rows[begin], at - begin))
                 begin = at
         return self.emit(Concat(self.name("order"), tuple(parts)), track, quiet=track.quiet, **changes)
 
