@@ -78,7 +78,7 @@ W = array(11, 3, 2, 4)
         ([node("Div", "one x", "y")], "node 'y' (Div): divides by a tensor that moves with time"),
         ([node("Pow", "x half1", "y")], "node 'y' (Pow)"),
         ([node("Reshape", "x flat", "y")], "node 'y' (Reshape): reshaping"),
-        ([node("Slice", "x minus zero last back", "y")], "node 'y' (Slice): turns axis 2 round"),
+        ([node("Slice", "x minus zero last back", "y")], "node 'y' (Slice): turns time round"),
         ([node("Transpose", "x", "y", perm=[0, 0, 1])], "node 'y' (Transpose): expected an order of 3 axes"),
         ([node("Mul", "x ramp", "y")], "node 'y' (Mul): a constant differs from frame to frame"),
         ([node("ConstantOfShape", "huge", "y")], "node 'y' (ConstantOfShape): makes a constant of"),

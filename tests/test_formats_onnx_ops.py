@@ -202,6 +202,8 @@ def test_arithmetic_with_constants(tmp_path, op, inputs, value):
         [node("Gather", "x zero", "a", axis=1), node("Unsqueeze", "a axis", "y")],
         [node("Gather", "x swap", "y", axis=1)],
         [node("Slice", "x minus far axis", "y")],
+        [node("Slice", "x minus back axis minus", "y")],
+        [node("Slice", "x minus zero1 axis minus", "y")],
         [node("Slice", "x zero1 far axis two1", "y")],
         [node("Squeeze", "x zero1", "a"), node("Unsqueeze", "a zero1", "y")],
         [node("Shape", "x", "s"), node("Reshape", "x s", "a"), node("Mul", "a hi", "y")],
@@ -235,6 +237,7 @@ def test_axes_and_sums(tmp_path, nodes):
         **{"axis": np.array([1]), "zero": np.array(0), "swap": np.array([1, 0, 1]), "zero1": np.array([0])},
         **{"minus": np.array([-1]), "far": np.array([2**62]), "two1": np.array([2]), "time": np.array([2])},
         **{"shape": np.array([1, 3, 1]), "repeats": np.array([1, 3, 1]), "end": np.array([-5])},
+        **{"back": np.array([-(2**62)])},
         **{"pads": np.array([0, 0, 5, 0, 0, 0]), "front": np.array([5, 0]), "square": array(8, 2, 2)},
         **{"g": array(7, 2, 2), "c": array(6, 2)},
     }

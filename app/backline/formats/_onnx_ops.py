@@ -255,10 +255,14 @@ def _concat(call: Call) -> Made:
 
 def _slice(call: Call) -> Made:
     x = call.value(0)
-    for axis, part in enumerate(sliced(call, call.network.shape_of(x))):
-        if part.step < 0:
-            raise ModelError(f"turns axis {axis} round, which is not supported")
-        x = call.network.cut(x, axis, part.start, max(part.start, part.stop), part.step)
+    shape = call.network.shape_of(x)
+    for axis, part in enumerate(sliced(call, shape)):
+        stop = part.stop
+        if stop is None:  # backwards to the first entry
+            stop = -shape[axis] - 1
+        elif part.step > 0:
+            stop = max(part.start, stop)
+        x = call.network.cut(x, axis, part.start, stop, part.step)
     return x
 
 
