@@ -13,7 +13,6 @@ from graphs import array
 
 import backline
 from backline.activations import Activation
-from backline.cli import main
 from backline.engine import Model
 from backline.errors import AudioFileError, FileExists, MissingDependency
 from backline.graph import Graph, Knob
@@ -26,18 +25,6 @@ pytest.importorskip("matplotlib", reason="draws with matplotlib, which is not in
 from backline import plot as library  # noqa: E402
 
 BEGINNINGS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 def pedal(**options) -> Model:

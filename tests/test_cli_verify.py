@@ -16,7 +16,6 @@ from backline import native
 from backline import verify as library
 from backline.activations import Activation
 from backline.audiofile import read
-from backline.cli import main
 from backline.engine import Engine, Program
 from backline.formats import load_graph
 from backline.graph import Graph, Knob, SelfTest
@@ -24,18 +23,6 @@ from backline.layers import Activate, Affine, Concat, Conv1d, Multiply
 from backline.verify import part_of, signal, verify
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 def scaled(output: str, source: str, scale: float) -> Affine:

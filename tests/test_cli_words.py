@@ -18,23 +18,11 @@ from nam_files import write_wavenet
 
 import backline
 from backline import native
-from backline.cli import _common, main
+from backline.cli import _common
 
 Cli = Callable[..., tuple[int, str, str]]
 ODD = "two\nlines \x1b[31mred [bold]"
 SHOWN = r"two\nlines \x1b[31mred [bold]"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

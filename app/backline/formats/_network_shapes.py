@@ -105,7 +105,8 @@ class Shapes(Base):
             sizes, tuple(old if new == -1 else new for old, new in zip(sizes, shape, strict=True))
         )
         if isinstance(found, Track):
-            found = replace(found, roles=(*["unit"] * front, *found.roles), shape=sizes)  # type: ignore[arg-type]
+            new: list[Role] = ["unit"] * front
+            found = replace(found, roles=(*new, *found.roles), shape=sizes)
             return self._grown(found, wanted, self._new_time(found, wanted))
         if np.prod(np.array(wanted, np.float64)) > MAX_ELEMENTS:
             raise ModelError(f"expands to {list(wanted)}, at most {MAX_ELEMENTS} entries are allowed")
