@@ -177,8 +177,10 @@ class Timeline:
 
     def delayed(self, track: Track, frames: int) -> Track:
         """The track, `frames` later."""
-        if frames == 0 or track.steady:
-            return track if frames == 0 else replace(track, delay=track.delay + frames)
+        if frames == 0:
+            return track
+        if track.steady:
+            return replace(track, delay=track.delay + frames)
         node = Delay(self.name("delay"), track.signal, frames)
         return self.emit(node, track, delay=track.delay + frames, quiet=track.quiet)
 
@@ -309,7 +311,10 @@ class Timeline:
         for at in range(1, len(rows) + 1):
             if at == len(rows) or rows[at] != rows[at - 1] + 1:
                 parts.append(self.name("row"))
-                self._append(Slice(parts[-1], track.signal, rows[begin], at - begin))
+                run = Slice(parts[-1], track.signal, rows[begin], at - begin)
+                if at - begin == len(rows):
+                    return self.emit(run, track, quiet=track.quiet, **changes)
+                self._append(run)
                 begin = at
         return self.emit(Concat(self.name("order"), tuple(parts)), track, quiet=track.quiet, **changes)
 

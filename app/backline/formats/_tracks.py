@@ -127,14 +127,6 @@ class Track:
         """The shape in words, for error messages."""
         return ", ".join(f"{role} {size}" for role, size in zip(self.roles, self.shape, strict=True))
 
-    @property
-    def squeezed(self) -> Track:
-        """The track without its unit axes."""
-        kept = [i for i, role in enumerate(self.roles) if role != "unit"]
-        return replace(
-            self, roles=tuple(self.roles[i] for i in kept), shape=tuple(self.shape[i] for i in kept)
-        )
-
 
 def regrouped(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
     """How a reshape maps axes: runs of old axes and the runs of new ones that hold the same entries.
