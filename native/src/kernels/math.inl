@@ -6,10 +6,10 @@
 
 #define MATH_ROUND 12582912.0f /* 1.5 * 2^23: adding and subtracting it rounds to the nearest integer */
 
+/* x between the bounds; NaN stays. */
 BL_INLINE vec vec_clamp(vec x, float low, float high)
 {
-    x = vec_select(vec_less(x, vec_splat(low)), vec_splat(low), x);
-    return vec_select(vec_less(vec_splat(high), x), vec_splat(high), x);
+    return vec_min(vec_splat(high), vec_max(vec_splat(low), x));
 }
 
 /* v * slope below zero, else v, also where it is NaN. A slope of 0 gives 0, also for -infinity. */
@@ -20,10 +20,7 @@ BL_INLINE vec vec_leaky(vec v, float slope)
 }
 
 /* v, but not below `low`: for functions whose product with an infinite v would be NaN where they have settled. */
-BL_INLINE vec vec_at_least(vec v, float low)
-{
-    return vec_select(vec_less(v, vec_splat(low)), vec_splat(low), v);
-}
+BL_INLINE vec vec_at_least(vec v, float low) { return vec_max(vec_splat(low), v); }
 
 /* v, the largest number there is standing for infinity. */
 BL_INLINE vec vec_finite(vec v) { return vec_clamp(v, -FLT_MAX, FLT_MAX); }

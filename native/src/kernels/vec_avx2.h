@@ -6,6 +6,7 @@
 
 #define VEC_FRAMES 8
 #define VEC_REGISTERS 16
+#define VEC_OWN_SELECT
 
 #include "vec_lanes.h"
 
@@ -13,5 +14,17 @@ static inline vec vec_fma(vec a, vec b, vec c)
 {
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
+
+typedef vec_int vec_mask;
+
+static inline vec_mask vec_less(vec a, vec b) { return a < b; }
+static inline vec_mask vec_equal(vec a, vec b) { return a == b; }
+static inline vec vec_select(vec_mask m, vec yes, vec no)
+{
+    return (vec)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)m);
+}
+/* The smaller and the larger of two; b where either is NaN. */
+static inline vec vec_min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vec vec_max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
 
 #endif

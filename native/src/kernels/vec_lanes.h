@@ -1,5 +1,6 @@
 /* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
- * defined VEC_FRAMES and VEC_REGISTERS, and defines vec_fma afterwards: whether it fuses is the machine's. */
+ * defined VEC_FRAMES and VEC_REGISTERS, and defines vec_fma afterwards: whether it fuses is the machine's. One
+ * that has better comparisons and selections than these says VEC_OWN_SELECT and brings them. */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
 
@@ -8,21 +9,28 @@
 
 typedef float vec __attribute__((vector_size(VEC_FRAMES * 4)));
 typedef int32_t vec_int __attribute__((vector_size(VEC_FRAMES * 4)));
-typedef vec_int vec_mask;
 /* Rows begin anywhere: the same vectors without alignment. */
 typedef float vec_unaligned __attribute__((vector_size(VEC_FRAMES * 4), aligned(4), may_alias));
 
 static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
 static inline void vec_store(float *p, vec v) { *(vec_unaligned *)p = v; }
 static inline vec vec_splat(float x) { return x - (vec){0}; }
+static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
+static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
+static inline vec vec_from_bits(vec_int a) { return (vec)a; }
+
+#ifndef VEC_OWN_SELECT
+typedef vec_int vec_mask;
+
 static inline vec_mask vec_less(vec a, vec b) { return a < b; }
 static inline vec_mask vec_equal(vec a, vec b) { return a == b; }
 static inline vec vec_select(vec_mask m, vec yes, vec no)
 {
     return (vec)((m & (vec_int)yes) | (~m & (vec_int)no));
 }
-static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
-static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
-static inline vec vec_from_bits(vec_int a) { return (vec)a; }
+/* The smaller and the larger of two; b where either is NaN. */
+static inline vec vec_min(vec a, vec b) { return vec_select(vec_less(a, b), a, b); }
+static inline vec vec_max(vec a, vec b) { return vec_select(vec_less(b, a), a, b); }
+#endif
 
 #endif

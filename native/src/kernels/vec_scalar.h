@@ -19,6 +19,8 @@ static inline vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec_mask vec_less(vec a, vec b) { return a < b; }
 static inline vec_mask vec_equal(vec a, vec b) { return a == b; }
 static inline vec vec_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
+static inline vec vec_min(vec a, vec b) { return a < b ? a : b; }
+static inline vec vec_max(vec a, vec b) { return b < a ? a : b; }
 static inline vec vec_abs(vec a) { return __builtin_fabsf(a); }
 /* C leaves open what a NaN is as an integer, even where the result is not used. */
 static inline vec_int vec_to_int(vec a) { return a == a ? (int32_t)a : 0; }
