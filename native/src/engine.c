@@ -7,42 +7,38 @@
 /* Store a second time what this chunk left on either side of a ring's seam, so that no read wraps. */
 static void mirror_tensor(const bl_moment *m, int32_t tensor)
 {
-    const bl_tensor *t = bl_tensor_at(m, tensor);
-    const bl_place *place = &m->engine->places[t->buffer];
-    if (place->length == 0) {
+    const bl_port *port = &m->engine->ports[tensor];
+    const bl_place *place = &m->engine->places[port->buffer];
+    int32_t begin = place->cursor, end = begin + m->engine->frames_now[port->rate];
+    if (place->length == 0 || (begin >= place->mirror && end <= place->length)) {
         return;
     }
-    int32_t begin = place->cursor, end = begin + bl_tensor_frames(m, tensor);
-    float *row = m->memory + place->offset + t->first_row * place->pitch;
+    const bl_kernels *kernels = m->engine->program->kernels;
+    float *row = m->memory + port->offset;
     int32_t low_end = end < place->mirror ? end : place->mirror;
-    for (int32_t r = 0; r < bl_tensor_row_count(t); r++, row += place->pitch) {
-        if (begin < low_end) {
-            memcpy(row + place->length + begin, row + begin, (size_t)(low_end - begin) * sizeof *row);
-        }
-        if (end > place->length) {
-            memcpy(row, row + place->length, (size_t)(end - place->length) * sizeof *row);
-        }
+    if (begin < low_end) {
+        bl_rows low = {row + begin, port->pitch};
+        kernels->copy(low, bl_rows_from(low, place->length), port->rows, low_end - begin);
+    }
+    if (end > place->length) {
+        bl_rows low = {row, port->pitch};
+        kernels->copy(bl_rows_from(low, place->length), low, port->rows, end - place->length);
     }
 }
 
 static void copy_in(const bl_moment *m, const float *in, int64_t stride, int32_t frames)
 {
     int32_t tensor = m->engine->program->input;
-    bl_rows to = bl_tensor_rows(m, tensor);
-    for (int32_t r = 0; r < bl_tensor_row_count(bl_tensor_at(m, tensor)); r++) {
-        memcpy(to.p + r * to.pitch, in + r * stride, (size_t)frames * sizeof *in);
-    }
+    bl_rows from = {(float *)in, stride}; /* only read */
+    m->engine->program->kernels->copy(from, bl_tensor_rows(m, tensor), m->engine->ports[tensor].rows, frames);
     mirror_tensor(m, tensor);
 }
 
 static void copy_out(const bl_moment *m, float *out, int64_t stride)
 {
     int32_t tensor = m->engine->program->output;
-    bl_rows from = bl_tensor_rows(m, tensor);
-    size_t bytes = (size_t)bl_tensor_frames(m, tensor) * sizeof *out;
-    for (int32_t r = 0; r < bl_tensor_row_count(bl_tensor_at(m, tensor)); r++) {
-        memcpy(out + r * stride, from.p + r * from.pitch, bytes);
-    }
+    m->engine->program->kernels->copy(bl_tensor_rows(m, tensor), (bl_rows){out, stride},
+                                      m->engine->ports[tensor].rows, bl_tensor_frames(m, tensor));
 }
 
 static void run_step(const bl_engine *engine, const bl_step *step)
@@ -164,15 +160,18 @@ void bl_engine_import(bl_engine *engine, const float *settled)
             if (place->length == 0) {
                 continue;
             }
-            size_t bytes = (size_t)buffer->lookback_frames * sizeof *from;
-            size_t low =
-                (size_t)(buffer->lookback_frames < place->mirror ? buffer->lookback_frames : place->mirror);
+            /* The first frame to come begins a cache line. */
+            int32_t cursor = bl_round_up(buffer->lookback_frames, BL_ALIGN_FLOATS);
+            int32_t first = cursor - buffer->lookback_frames;
+            int32_t low = cursor < place->mirror ? cursor : place->mirror;
             float *row = memory + place->offset;
             for (int32_t r = 0; r < buffer->rows; r++, row += place->pitch, from += buffer->lookback_frames) {
-                memcpy(row, from, bytes);
-                memcpy(row + place->length, from, low * sizeof *from);
+                memcpy(row + first, from, (size_t)buffer->lookback_frames * sizeof *from);
+                if (first < low) {
+                    memcpy(row + place->length + first, from, (size_t)(low - first) * sizeof *from);
+                }
             }
-            place->cursor = buffer->lookback_frames;
+            place->cursor = cursor;
         }
         memcpy(memory + engine->state_offset, from, (size_t)program->state_floats * sizeof *from);
     }

@@ -5,6 +5,7 @@
 #include "internal.h"
 
 #define MOST_STREAMS 4096
+#define SEAM_CHUNKS 4 /* how many more chunks a ring holds than it must, so that few of them touch its seam */
 
 static int64_t round_up_64(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -25,8 +26,9 @@ static int64_t frames_at(const bl_program *program, int32_t rate, int32_t chunk_
 }
 
 /* Fill `places` (may be NULL) and return the floats of one stream; the state area begins at *state_offset.
- * A ring holds the lookback, a chunk and a vector, then a mirror of a chunk and a vector: stores round up
- * to whole vectors, and what they spill over is older than any reader looks back. */
+ * A ring holds the lookback, a chunk and a vector, and some chunks more so that few touch its seam, then a mirror
+ * of a chunk and a vector: stores round up to whole vectors, and what they spill over is older than any reader
+ * looks back. Its length is a whole number of cache lines, so that chunks of as many stay on them. */
 static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place *places,
                        int64_t *state_offset)
 {
@@ -42,8 +44,10 @@ static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place
         const bl_buffer *buffer = &program->buffers[b];
         bl_place place = {.offset = buffer->scratch_row * scratch_pitch, .pitch = scratch_pitch};
         if (buffer->kind == BL_BUFFER_RING) {
-            place.mirror = (int32_t)frames_at(program, buffer->rate, chunk_frames) + vector;
-            place.length = buffer->lookback_frames + place.mirror;
+            int64_t chunk = frames_at(program, buffer->rate, chunk_frames);
+            place.mirror = (int32_t)chunk + vector;
+            place.length = (int32_t)round_up_64(buffer->lookback_frames + place.mirror + SEAM_CHUNKS * chunk,
+                                                BL_ALIGN_FLOATS);
             place.pitch = pitch_of((int64_t)place.length + place.mirror);
             place.offset = ring_offset + at;
             at += buffer->rows * place.pitch;
@@ -67,6 +71,7 @@ int64_t bl_engine_bytes(const bl_program *program)
     int64_t per_rate = sizeof(int64_t) + sizeof(int32_t);
     return (int64_t)(sizeof(bl_engine) + BL_ALIGN_FLOATS * sizeof(float))
            + program->buffer_count * (int64_t)sizeof(bl_place)
+           + program->tensor_count * (int64_t)sizeof(bl_port)
            + (program->knob_count + 1) * (int64_t)sizeof(bl_knob) + program->rate_count * per_rate;
 }
 
@@ -96,13 +101,26 @@ static bl_status allocate(bl_engine *engine)
 {
     const bl_program *program = engine->program;
     engine->places = calloc((size_t)program->buffer_count, sizeof *engine->places);
+    engine->ports = calloc((size_t)program->tensor_count, sizeof *engine->ports);
     engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
     engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
     engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
-    if (!engine->places || !engine->knobs || !engine->frames_before || !engine->frames_now) {
+    if (!engine->places || !engine->ports || !engine->knobs || !engine->frames_before
+        || !engine->frames_now) {
         return BL_ERROR_MEMORY;
     }
     engine->stream_floats = lay_out(program, engine->chunk_frames, engine->places, &engine->state_offset);
+    for (int32_t t = 0; t < program->tensor_count; t++) {
+        const bl_tensor *tensor = &program->tensors[t];
+        const bl_place *place = &engine->places[tensor->buffer];
+        engine->ports[t] = (bl_port){
+            .offset = place->offset + tensor->first_row * place->pitch,
+            .pitch = place->pitch,
+            .buffer = tensor->buffer,
+            .rate = program->buffers[tensor->buffer].rate,
+            .rows = bl_tensor_row_count(tensor),
+        };
+    }
     size_t bytes = (size_t)(engine->stream_floats * engine->streams + BL_ALIGN_FLOATS) * sizeof(float);
     engine->memory = aligned_alloc(BL_ALIGN_FLOATS * sizeof(float), bytes);
     if (!engine->memory) {
@@ -139,6 +157,7 @@ void bl_engine_free(bl_engine *engine)
 {
     if (engine) {
         free(engine->places);
+        free(engine->ports);
         free(engine->knobs);
         free(engine->frames_before);
         free(engine->frames_now);

@@ -21,7 +21,9 @@ struct bl_step {
     const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
-    int32_t knob; /* KNOB: its number */
+    int32_t knob;         /* KNOB: its number */
+    int32_t in_registers; /* CONV1D: the kernel applies the activation itself */
+    bl_conv_job conv;     /* CONV1D: all but where its rows lie and how many frames there are */
 };
 
 struct bl_program {
@@ -58,6 +60,15 @@ typedef struct bl_place {
     int32_t cursor; /* RING: where this chunk's first frame goes */
 } bl_place;
 
+/* Where a tensor lies in a stream's memory. */
+typedef struct bl_port {
+    int64_t offset; /* floats to row 0 */
+    int64_t pitch;
+    int32_t buffer;
+    int32_t rate;
+    int32_t rows;
+} bl_port;
+
 /* A knob's straight way from one value to another, and the way that waits for its frame. */
 typedef struct bl_knob {
     float from;
@@ -75,6 +86,7 @@ typedef struct bl_knob {
 struct bl_engine {
     const bl_program *program;
     bl_place *places;
+    bl_port *ports; /* by tensor */
     bl_knob *knobs;
     int64_t *frames_before; /* by rate: frames that exist before this chunk */
     int32_t *frames_now;    /* by rate: frames of this chunk */
@@ -97,15 +109,10 @@ static inline const bl_tensor *bl_tensor_at(const bl_moment *m, int32_t tensor)
     return &m->engine->program->tensors[tensor];
 }
 
-static inline int32_t bl_tensor_rate(const bl_moment *m, int32_t tensor)
-{
-    return m->engine->program->buffers[bl_tensor_at(m, tensor)->buffer].rate;
-}
-
 /* Frames of a tensor in this chunk. */
 static inline int32_t bl_tensor_frames(const bl_moment *m, int32_t tensor)
 {
-    return m->engine->frames_now[bl_tensor_rate(m, tensor)];
+    return m->engine->frames_now[m->engine->ports[tensor].rate];
 }
 
 static inline int32_t bl_tensor_row_count(const bl_tensor *tensor)
@@ -119,9 +126,8 @@ static inline bl_rows bl_tensor_rows(const bl_moment *m, int32_t tensor)
     if (tensor == BL_NONE) {
         return (bl_rows){NULL, 0};
     }
-    const bl_tensor *t = bl_tensor_at(m, tensor);
-    const bl_place *place = &m->engine->places[t->buffer];
-    return (bl_rows){m->memory + place->offset + t->first_row * place->pitch + place->cursor, place->pitch};
+    const bl_port *port = &m->engine->ports[tensor];
+    return (bl_rows){m->memory + port->offset + m->engine->places[port->buffer].cursor, port->pitch};
 }
 
 /* The same rows, `frames` frames later. */
@@ -133,7 +139,7 @@ static inline bl_rows bl_rows_from(bl_rows rows, int32_t frames)
 /* Frames of a tensor that exist before this chunk: the absolute number of its first frame here. */
 static inline int64_t bl_frames_before(const bl_moment *m, int32_t tensor)
 {
-    return m->engine->frames_before[bl_tensor_rate(m, tensor)];
+    return m->engine->frames_before[m->engine->ports[tensor].rate];
 }
 
 /* How many frames of a tensor in this chunk come before the absolute frame `start`. */
@@ -147,16 +153,16 @@ static inline int32_t bl_frames_until(const bl_moment *m, int32_t tensor, int64_
  * where negative: the past may lie beyond the ring's seam. As many frames as a chunk has follow without one. */
 static inline int64_t bl_frame_offset(const bl_moment *m, int32_t tensor, int64_t frame)
 {
-    const bl_place *place = &m->engine->places[bl_tensor_at(m, tensor)->buffer];
+    const bl_place *place = &m->engine->places[m->engine->ports[tensor].buffer];
     return place->cursor + frame < 0 ? frame + place->length : frame;
 }
 
 /* How many of the first of `kernel` taps lie beyond the ring's seam, seen from this chunk's first frame. */
 static inline int32_t bl_wrapped_taps(const bl_moment *m, int32_t tensor, int32_t kernel, int32_t dilation)
 {
-    const bl_place *place = &m->engine->places[bl_tensor_at(m, tensor)->buffer];
-    int64_t before = (int64_t)(kernel - 1) * dilation - place->cursor;
-    return before <= 0 ? 0 : (int32_t)((before + dilation - 1) / dilation);
+    const bl_place *place = &m->engine->places[m->engine->ports[tensor].buffer];
+    int32_t before = (kernel - 1) * dilation - place->cursor; /* a ring's length fits 32 bits, so this does */
+    return before <= 0 ? 0 : (int32_t)(((uint32_t)before + (uint32_t)dilation - 1) / (uint32_t)dilation);
 }
 
 /* 1 if an op's activation has one parameter per channel. */
@@ -193,6 +199,9 @@ bl_status bl_check_spec(const bl_spec *spec, bl_error *error);
 /* Bytes that all ops' weights take when packed; then pack them. program->blob and ->steps[].op are set. [main] */
 int64_t bl_packed_bytes(const bl_program *program);
 bl_status bl_pack_steps(bl_program *program);
+int64_t bl_conv1d_floats(const bl_program *program, const bl_op *op);
+void bl_plan_conv1d(const bl_program *program, bl_step *step);
+void bl_pack_conv1d(const bl_program *program, const bl_step *step, float *to);
 
 /* Bytes one stream of an engine with full chunks takes, negative if that is absurd; and what an engine takes
  * besides. [main] */

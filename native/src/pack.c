@@ -14,43 +14,6 @@ static int32_t rows_at(const bl_program *program, int32_t tensor)
     return tensor == BL_NONE ? 0 : bl_tensor_row_count(&program->tensors[tensor]);
 }
 
-static int64_t conv1d_floats(const bl_program *program, const bl_op *op)
-{
-    int64_t out = rows_at(program, op->outputs[0]);
-    return op->arrays[0].count + op->arrays[2].count + out;
-}
-
-/* bl_conv_job says the order. */
-static void pack_conv1d(const bl_program *program, const bl_op *op, float *to)
-{
-    const float *weight = array_at(program, op, 0), *bias = array_at(program, op, 1),
-                *mix = array_at(program, op, 2);
-    int32_t per_group = rows_at(program, op->outputs[0]) / op->groups;
-    int64_t taps = (int64_t)(rows_at(program, op->inputs[0]) / op->groups) * op->kernel;
-    int32_t mixed = mix ? rows_at(program, op->inputs[1]) / op->mix_groups : 0;
-    int32_t tiles = bl_tile_count(per_group, program->kernels->tile_rows);
-    int64_t row = 0;
-    for (int32_t g = 0; g < op->groups; g++) {
-        for (int32_t t = 0; t < tiles; t++) {
-            int32_t rows = bl_tile_rows(per_group, tiles, t);
-            for (int32_t r = 0; r < rows; r++) {
-                *to++ = bias ? bias[row + r] : 0.0f;
-            }
-            for (int64_t i = 0; i < taps; i++) {
-                for (int32_t r = 0; r < rows; r++) {
-                    *to++ = weight[(row + r) * taps + i];
-                }
-            }
-            for (int32_t i = 0; i < mixed; i++) {
-                for (int32_t r = 0; r < rows; r++) {
-                    *to++ = mix[(row + r) * mixed + i];
-                }
-            }
-            row += rows;
-        }
-    }
-}
-
 static int64_t width_of(const bl_program *program, const bl_op *op)
 {
     return bl_round_up(rows_at(program, op->outputs[0]), program->kernels->vector_frames);
@@ -115,7 +78,7 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
 {
     int64_t floats = 0;
     switch (op->kind) {
-    case BL_OP_CONV1D: floats = conv1d_floats(program, op); break;
+    case BL_OP_CONV1D: floats = bl_conv1d_floats(program, op); break;
     case BL_OP_LSTM: floats = lstm_floats(program, op); break;
     case BL_OP_GRU: floats = gru_floats(program, op); break;
     default: break;
@@ -131,7 +94,8 @@ static int packed_alike(const bl_program *program, const bl_op *a, const bl_op *
             return 0;
         }
     }
-    return a->kernel == b->kernel && a->groups == b->groups && a->mix_groups == b->mix_groups
+    return a->kernel == b->kernel && a->stride == b->stride && a->groups == b->groups
+           && a->mix_groups == b->mix_groups
            && rows_at(program, a->inputs[0]) == rows_at(program, b->inputs[0])
            && rows_at(program, a->inputs[1]) == rows_at(program, b->inputs[1])
            && rows_at(program, a->outputs[0]) == rows_at(program, b->outputs[0]);
@@ -168,8 +132,10 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     switch (op->kind) {
     case BL_OP_CONV1D:
         step->weights = last && own_floats(program, step, last) == 0 ? last->weights : to;
+        bl_plan_conv1d(program, step);
+        step->conv.weights = step->weights;
         if (step->weights == to) {
-            pack_conv1d(program, op, to);
+            bl_pack_conv1d(program, step, to);
         }
         step->second = array_at(program, op, 3);
         break;

@@ -1,75 +1,154 @@
 /* Grouped convolution. Frames lie in the lanes; a register tile holds `rows` output rows by `vectors`
- * vectors of frames, and every (input row, tap) adds one broadcast weight per output row to it. On every
- * path the sum runs bias, input row, tap, then mix: bits do not depend on the tile a frame falls into. */
+ * vectors of frames, and every (tap, input row) adds one broadcast weight per output row to it. On every
+ * path the sum runs bias, tap, input row, then mix: bits do not depend on the tile a frame falls into. */
 
-/* Tiles that fill the accumulators: half of the registers or a little more, the rest hold operands. */
+/* A tile fills the accumulators and leaves registers for its operands: as many vectors of frames as it has rows or
+ * of weights, whichever are fewer, and one of the other. */
 #if VEC_REGISTERS >= 32
 #define CONV_TILE_ROWS 8
-#define CONV_ACCUMULATORS 16
+#define CONV_VECTORS(rows) ((rows) <= 2 ? 8 : (rows) <= 6 ? 4 : 2)
 #else
 #define CONV_TILE_ROWS 4
-#define CONV_ACCUMULATORS 8
+#define CONV_VECTORS(rows) ((rows) <= 1 ? 8 : (rows) <= 3 ? 4 : 3)
 #endif
-#define CONV_MOST_VECTORS 8
+#define CONV_ACCUMULATORS 24
+#define CONV_DEPTHWISE_ROWS 4
 
-/* Where one tile of one group reads and writes. */
+/* Where the tile at hand reads and writes. */
 typedef struct conv_tile {
     const float *weights;
     const float *x;
-    const float *mix;
     int32_t first_row; /* of y, residual, skip and skip_sum */
 } conv_tile;
 
-BL_INLINE void conv_taps(vec *sum, const float *w, const float *x, int32_t taps, const bl_conv_job *job,
-                         int rows, int vectors, int strided, int32_t first)
+/* How a tile finds its frames: one after the other, some apart, or one row of x for each of its own. */
+typedef enum conv_walk { CONV_DENSE, CONV_STRIDED, CONV_DEPTHWISE } conv_walk;
+
+BL_INLINE vec conv_load(const float *x, const bl_conv_job *job, conv_walk walk, int32_t first, int v)
 {
-    for (int32_t tap = 0; tap < taps; tap++, x += job->dilation, w += rows) {
-        vec frames[CONV_MOST_VECTORS];
-        BL_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            int32_t at = first + v * VEC_FRAMES;
-            frames[v] = strided
-                            ? vec_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
-                            : vec_load(x + at);
-        }
-        BL_UNROLL
-        for (int r = 0; r < rows; r++) {
-            vec weight = vec_splat(w[r]);
+    int32_t at = first + v * VEC_FRAMES;
+    return walk == CONV_STRIDED
+               ? vec_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
+               : vec_load(x + at);
+}
+
+/* Add `count` rows, `pitch` apart, times their weights. Returns the weights that follow. */
+BL_INLINE const float *conv_add(vec *sum, const float *w, const float *x, int64_t pitch, int32_t count,
+                                const bl_conv_job *job, conv_walk walk, int rows, int vectors, int32_t first)
+{
+    for (int32_t i = 0; i < count; i++, x += pitch, w += rows) {
+        vec held[8];
+        if (vectors <= rows) {
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
-                sum[r * vectors + v] = vec_fma(weight, frames[v], sum[r * vectors + v]);
+                held[v] = vec_held(conv_load(x, job, walk, first, v));
+            }
+            BL_UNROLL
+            for (int r = 0; r < rows; r++) {
+                vec weight = vec_splat(w[r]);
+                BL_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    sum[r * vectors + v] = vec_fma(weight, held[v], sum[r * vectors + v]);
+                }
+            }
+        } else {
+            BL_UNROLL
+            for (int r = 0; r < rows; r++) {
+                held[r] = vec_splat(w[r]);
+            }
+            BL_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                vec frames = vec_held(conv_load(x, job, walk, first, v));
+                BL_UNROLL
+                for (int r = 0; r < rows; r++) {
+                    sum[r * vectors + v] = vec_fma(held[r], frames, sum[r * vectors + v]);
+                }
             }
         }
     }
+    return w;
 }
 
-BL_INLINE void conv_finish(const vec *sum, const bl_conv_job *job, int32_t first_row, int rows, int vectors,
-                           int32_t first)
+/* Add one tap of as many convolutions of one row each as the tile has rows. */
+BL_INLINE const float *conv_add_depthwise(vec *sum, const float *w, const float *x, int64_t pitch, int rows,
+                                          int vectors, int32_t first)
 {
     BL_UNROLL
     for (int r = 0; r < rows; r++) {
-        int64_t row = first_row + r;
+        vec weight = vec_splat(w[r]);
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
-            int32_t at = first + v * VEC_FRAMES;
-            vec y = sum[r * vectors + v];
-            if (job->leaky) {
-                y = vec_leaky(y, job->slope);
-            }
-            if (job->residual.p) {
-                y = y + vec_load(job->residual.p + row * job->residual.pitch + at);
-            }
-            if (job->skip.p) {
-                vec total = vec_load(job->skip.p + row * job->skip.pitch + at) + y;
-                vec_store(job->skip_sum.p + row * job->skip_sum.pitch + at, total);
-            }
-            vec_store(job->y.p + row * job->y.pitch + at, y);
+            vec frames = vec_load(x + r * pitch + first + v * VEC_FRAMES);
+            sum[r * vectors + v] = vec_fma(weight, frames, sum[r * vectors + v]);
+        }
+    }
+    return w + rows;
+}
+
+BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int count)
+{
+    if (job->epilogue == BL_CONV_RELU) {
+        BL_UNROLL
+        for (int i = 0; i < count; i++) {
+            sum[i] = vec_max(vec_splat(0.0f), sum[i]);
+        }
+    } else if (job->epilogue == BL_CONV_LEAKY) {
+        vec slope = vec_splat(job->slope);
+        BL_UNROLL
+        for (int i = 0; i < count; i++) {
+            sum[i] = vec_max(sum[i] * slope, sum[i]);
         }
     }
 }
 
-BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, int rows, int vectors, int strided,
-                          int32_t first)
+/* Add `from` to the tile and keep what comes out in `to`. */
+BL_INLINE void conv_sum(vec *sum, bl_rows from, bl_rows to, int32_t row, int rows, int vectors, int32_t first,
+                        int keep)
+{
+    BL_UNROLL
+    for (int r = 0; r < rows; r++) {
+        const float *p = from.p + (row + r) * from.pitch + first;
+        float *q = to.p + (row + r) * to.pitch + first;
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vec total = vec_load(p + v * VEC_FRAMES) + sum[r * vectors + v];
+            vec_store(q + v * VEC_FRAMES, total);
+            if (keep) {
+                sum[r * vectors + v] = total;
+            }
+        }
+    }
+}
+
+BL_INLINE void conv_finish(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors,
+                           int32_t first)
+{
+    conv_activate(sum, job, rows * vectors);
+    if (job->residual.p) {
+        conv_sum(sum, job->residual, job->y, row, rows, vectors, first, 1);
+    } else {
+        BL_UNROLL
+        for (int r = 0; r < rows; r++) {
+            BL_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                vec_store(job->y.p + (row + r) * job->y.pitch + first + v * VEC_FRAMES, sum[r * vectors + v]);
+            }
+        }
+    }
+    if (job->skip.p) {
+        conv_sum(sum, job->skip, job->skip_sum, row, rows, vectors, first, 0);
+    }
+}
+
+/* Where mix has its rows for the tile at hand. */
+BL_INLINE const float *conv_mix(const bl_conv_job *job, const conv_tile *tile)
+{
+    int32_t group = job->mix_groups == 1 ? 0 : tile->first_row / job->out_per_mix_group;
+    return job->mix.p + (int64_t)group * job->mix_per_group * job->mix.pitch;
+}
+
+BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_walk walk, int rows,
+                          int vectors, int32_t first)
 {
     vec sum[CONV_ACCUMULATORS];
     const float *w = tile->weights;
@@ -81,70 +160,88 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, int row
         }
     }
     w += rows;
-    int32_t wrapped = job->wrapped_taps;
     const float *x = tile->x - (int64_t)(job->kernel - 1) * job->dilation;
-    for (int32_t i = 0; i < job->in_per_group; i++, x += job->x.pitch) {
-        conv_taps(sum, w, x + job->wrap, wrapped, job, rows, vectors, strided, first);
-        conv_taps(sum, w + wrapped * rows, x + (int64_t)wrapped * job->dilation, job->kernel - wrapped, job,
-                  rows, vectors, strided, first);
-        w += (int64_t)job->kernel * rows;
+    for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
+        const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
+        w = walk == CONV_DEPTHWISE
+                ? conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors, first)
+                : conv_add(sum, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
     }
-    const float *mix = tile->mix + first;
-    for (int32_t i = 0; i < job->mix_per_group; i++, mix += job->mix.pitch, w += rows) {
-        vec frames[CONV_MOST_VECTORS];
-        BL_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            frames[v] = vec_load(mix + v * VEC_FRAMES);
-        }
-        BL_UNROLL
-        for (int r = 0; r < rows; r++) {
-            BL_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                sum[r * vectors + v] = vec_fma(vec_splat(w[r]), frames[v], sum[r * vectors + v]);
-            }
-        }
+    if (walk != CONV_DEPTHWISE && job->mix_per_group) {
+        const float *mix = conv_mix(job, tile);
+        conv_add(sum, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors, first);
     }
     conv_finish(sum, job, tile->first_row, rows, vectors, first);
 }
 
 /* A tile over all frames: blocks of `vectors` vectors, then what is left in ever smaller ones. */
-BL_INLINE void conv_rows(const bl_conv_job *job, const conv_tile *tile, int rows, int vectors, int strided)
+BL_INLINE void conv_rows(const bl_conv_job *job, const conv_tile *tile, conv_walk walk, int rows, int vectors)
 {
     int32_t first = 0;
     int32_t frames = bl_round_up(job->frames, VEC_FRAMES);
     for (; first + vectors * VEC_FRAMES <= frames; first += vectors * VEC_FRAMES) {
-        conv_block(job, tile, rows, vectors, strided, first);
+        conv_block(job, tile, walk, rows, vectors, first);
     }
     if (vectors > 4 && first + 4 * VEC_FRAMES <= frames) {
-        conv_block(job, tile, rows, 4, strided, first);
+        conv_block(job, tile, walk, rows, 4, first);
         first += 4 * VEC_FRAMES;
     }
     if (vectors > 2 && first + 2 * VEC_FRAMES <= frames) {
-        conv_block(job, tile, rows, 2, strided, first);
+        conv_block(job, tile, walk, rows, 2, first);
         first += 2 * VEC_FRAMES;
     }
     if (vectors > 1 && first < frames) {
-        conv_block(job, tile, rows, 1, strided, first);
+        conv_block(job, tile, walk, rows, 1, first);
     }
 }
 
-#define CONV_VECTORS(rows) (CONV_ACCUMULATORS / (rows) >= 8 ? 8 : CONV_ACCUMULATORS / (rows) >= 4 ? 4 : 2)
+/* `tiles` tiles of `rows` rows in each of `groups` groups. Leaves `tile` behind them. */
+BL_INLINE void conv_tiles(const bl_conv_job *given, conv_tile *tile, int32_t groups, int32_t tiles,
+                          conv_walk walk, int rows, int vectors)
+{
+    const bl_conv_job job = *given; /* a copy no store can reach: it may stay in registers */
+    const int64_t inputs = walk == CONV_DEPTHWISE ? rows : job.in_per_group;
+    const int64_t terms = walk == CONV_DEPTHWISE ? 1 : job.in_per_group;
+    const int64_t depth = 1 + job.kernel * terms + job.mix_per_group;
+    for (int32_t g = 0; g < groups; g++) {
+        for (int32_t t = 0; t < tiles; t++) {
+            conv_rows(&job, tile, walk, rows, vectors);
+            tile->weights += depth * rows;
+            tile->first_row += rows;
+        }
+        tile->x += inputs * job.x.pitch;
+    }
+}
+
+typedef void conv_tile_function(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles);
 
 /* One function per tile height, so that the accumulators are registers. */
 #define CONV_TILE(rows)                                                                                      \
-    static void conv_tile_##rows(const bl_conv_job *job, const conv_tile *tile)                              \
+    static void conv_tile_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles)     \
     {                                                                                                        \
-        conv_rows(job, tile, rows, CONV_VECTORS(rows), 0);                                                   \
+        conv_tiles(job, tile, groups, tiles, CONV_DENSE, rows, CONV_VECTORS(rows));                          \
     }                                                                                                        \
-    static void conv_tile_strided_##rows(const bl_conv_job *job, const conv_tile *tile)                      \
+    static void conv_tile_strided_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,            \
+                                         int32_t tiles)                                                      \
     {                                                                                                        \
-        conv_rows(job, tile, rows, 1, 1);                                                                    \
+        conv_tiles(job, tile, groups, tiles, CONV_STRIDED, rows, 1);                                         \
+    }
+
+#define CONV_DEPTHWISE_TILE(rows)                                                                            \
+    static void conv_tile_depthwise_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,          \
+                                           int32_t tiles)                                                    \
+    {                                                                                                        \
+        conv_tiles(job, tile, groups, tiles, CONV_DEPTHWISE, rows, rows <= 2 ? 4 : CONV_VECTORS(rows));      \
     }
 
 CONV_TILE(1)
 CONV_TILE(2)
 CONV_TILE(3)
 CONV_TILE(4)
+CONV_DEPTHWISE_TILE(1)
+CONV_DEPTHWISE_TILE(2)
+CONV_DEPTHWISE_TILE(3)
+CONV_DEPTHWISE_TILE(4)
 #if CONV_TILE_ROWS > 4
 CONV_TILE(5)
 CONV_TILE(6)
@@ -152,9 +249,7 @@ CONV_TILE(7)
 CONV_TILE(8)
 #endif
 
-typedef void (*conv_tile_function)(const bl_conv_job *job, const conv_tile *tile);
-
-static const conv_tile_function conv_tiles[2][CONV_TILE_ROWS] = {
+static conv_tile_function *const conv_functions[3][CONV_TILE_ROWS] = {
 #if CONV_TILE_ROWS > 4
     {conv_tile_1, conv_tile_2, conv_tile_3, conv_tile_4, conv_tile_5, conv_tile_6, conv_tile_7, conv_tile_8},
     {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4, conv_tile_strided_5,
@@ -163,26 +258,30 @@ static const conv_tile_function conv_tiles[2][CONV_TILE_ROWS] = {
     {conv_tile_1, conv_tile_2, conv_tile_3, conv_tile_4},
     {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4},
 #endif
+    {conv_tile_depthwise_1, conv_tile_depthwise_2, conv_tile_depthwise_3, conv_tile_depthwise_4},
 };
 
+/* As bl_conv_job says the weights lie: the rows of a group, or of all groups of a depthwise convolution, in tiles
+ * whose heights differ by one at most, the higher ones first. */
 static void conv1d(const bl_conv_job *job)
 {
-    const conv_tile_function *functions = conv_tiles[job->stride > 1];
-    const float *weights = job->weights;
-    int32_t tiles = bl_tile_count(job->out_per_group, CONV_TILE_ROWS);
-    int32_t depth = job->in_per_group * job->kernel + job->mix_per_group + 1;
-    int32_t out_per_mix_group = job->groups * job->out_per_group / job->mix_groups;
-    conv_tile tile = {0};
-    for (int32_t g = 0; g < job->groups; g++) {
-        tile.x = job->x.p + (int64_t)g * job->in_per_group * job->x.pitch;
-        for (int32_t t = 0; t < tiles; t++) {
-            int32_t rows = bl_tile_rows(job->out_per_group, tiles, t);
-            int32_t mix_group = tile.first_row / out_per_mix_group;
-            tile.weights = weights;
-            tile.mix = job->mix.p + (int64_t)mix_group * job->mix_per_group * job->mix.pitch;
-            functions[rows - 1](job, &tile);
-            weights += (int64_t)depth * rows;
-            tile.first_row += rows;
+    conv_walk walk = job->depthwise ? CONV_DEPTHWISE : job->stride > 1 ? CONV_STRIDED : CONV_DENSE;
+    conv_tile_function *const *functions = conv_functions[walk];
+    conv_tile tile = {job->weights, job->x.p, 0};
+    int32_t rows = job->tile_rows, higher = job->higher_tiles, lower = job->lower_tiles;
+    if (job->depthwise) {
+        if (higher) {
+            functions[rows](job, &tile, higher, 1);
+        }
+        functions[rows - 1](job, &tile, lower, 1);
+    } else if (higher == 0) {
+        functions[rows - 1](job, &tile, job->groups, lower);
+    } else {
+        for (int32_t g = 0; g < job->groups; g++) {
+            const float *x = tile.x;
+            functions[rows](job, &tile, 1, higher);
+            tile.x = x;
+            functions[rows - 1](job, &tile, 1, lower);
         }
     }
 }

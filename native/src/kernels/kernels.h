@@ -13,17 +13,26 @@ typedef struct bl_rows {
     int64_t pitch;
 } bl_rows;
 
+/* What a convolution does to its sum before residual and skip, while it is in registers. */
+typedef enum bl_conv_epilogue {
+    BL_CONV_PLAIN,
+    BL_CONV_RELU,
+    BL_CONV_LEAKY, /* times slope below zero; slope from 0 to 1 */
+} bl_conv_epilogue;
+
 /* One grouped convolution over one chunk, all pointers at the chunk's first frame.
  *
- * Weights are packed tile by tile, groups outermost: bias[rows], conv[in][tap][rows], mix[in][rows].
+ * The rows of a group lie in `higher_tiles` tiles of tile_rows + 1 rows, then `lower_tiles` tiles of tile_rows.
+ * Weights are packed tile by tile, groups outermost: bias[rows], conv[tap][in][rows], mix[in][rows].
+ * A depthwise convolution (one row in and one out per group) has its groups in such tiles instead.
  * A tap's frames begin at x.p + shift, shift = (tap - (kernel - 1)) * dilation, plus wrap for the first
  * wrapped_taps taps: those lie before the ring's seam. */
 typedef struct bl_conv_job {
     const float *weights;
     bl_rows x;
     bl_rows mix;
-    bl_rows residual;
-    bl_rows skip;
+    bl_rows residual; /* NULL rows: none */
+    bl_rows skip;     /* likewise; else skip_sum = skip + y */
     bl_rows y;
     bl_rows skip_sum;
     int64_t wrap;
@@ -33,11 +42,15 @@ typedef struct bl_conv_job {
     int32_t stride;
     int32_t groups;
     int32_t in_per_group;
-    int32_t out_per_group;
+    int32_t tile_rows;
+    int32_t higher_tiles;
+    int32_t lower_tiles;
     int32_t mix_groups;
-    int32_t mix_per_group; /* 0: no mix; mix.p then only has to point somewhere */
-    int32_t frames;        /* of y */
-    int32_t leaky;         /* 1: apply slope below zero before residual and skip */
+    int32_t mix_per_group; /* 0: no mix */
+    int32_t out_per_mix_group;
+    int32_t frames; /* of y */
+    int32_t depthwise;
+    bl_conv_epilogue epilogue;
     float slope;
 } bl_conv_job;
 
@@ -87,9 +100,12 @@ typedef struct bl_pool_job {
 } bl_pool_job;
 
 typedef struct bl_kernels {
-    int32_t vector_frames; /* lanes of a vector */
-    int32_t tile_rows;     /* most output rows of a convolution's register tile */
+    int32_t vector_frames;  /* lanes of a vector */
+    int32_t tile_rows;      /* most output rows of a convolution's register tile */
+    int32_t depthwise_rows; /* the same of a depthwise one */
     void (*conv1d)(const bl_conv_job *job);
+    /* Reads and writes no frame but those it copies. */
+    void (*copy)(bl_rows from, bl_rows to, int32_t rows, int32_t frames);
     void (*lstm)(const bl_lstm_job *job);
     void (*gru)(const bl_gru_job *job);
     void (*maxpool)(const bl_pool_job *job);
@@ -104,14 +120,6 @@ typedef struct bl_kernels {
 
 /* The table of an instruction set, NULL where this build or machine has it not. [main] */
 const bl_kernels *bl_kernels_for(bl_isa isa);
-
-/* How `rows` output rows are cut into tiles of at most `most`, as evenly as may be. */
-static inline int32_t bl_tile_count(int32_t rows, int32_t most) { return (rows + most - 1) / most; }
-
-static inline int32_t bl_tile_rows(int32_t rows, int32_t tiles, int32_t index)
-{
-    return rows / tiles + (index < rows % tiles);
-}
 
 static inline int32_t bl_round_up(int32_t value, int32_t unit) { return (value + unit - 1) / unit * unit; }
 

@@ -13,6 +13,7 @@
 #include "strided.inl"
 
 #include "conv1d.inl"
+#include "copy.inl"
 #include "elementwise.inl"
 #include "gru.inl"
 #include "lstm.inl"
@@ -23,7 +24,9 @@ extern const bl_kernels BL_KERNELS;
 const bl_kernels BL_KERNELS = {
     .vector_frames = VEC_FRAMES,
     .tile_rows = CONV_TILE_ROWS,
+    .depthwise_rows = CONV_DEPTHWISE_ROWS,
     .conv1d = conv1d,
+    .copy = copy,
     .lstm = lstm,
     .gru = gru,
     .maxpool = maxpool,

@@ -7,6 +7,7 @@
 #define VEC_FRAMES 8
 #define VEC_REGISTERS 16
 #define VEC_OWN_SELECT
+#define VEC_CONSTRAINT "x"
 
 #include "vec_lanes.h"
 

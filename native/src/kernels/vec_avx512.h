@@ -7,6 +7,7 @@
 #define VEC_FRAMES 16
 #define VEC_REGISTERS 32
 #define VEC_OWN_SELECT
+#define VEC_CONSTRAINT "v"
 
 #include "vec_lanes.h"
 

@@ -1,5 +1,5 @@
 /* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
- * defined VEC_FRAMES and VEC_REGISTERS, and defines vec_fma afterwards: whether it fuses is the machine's. One
+ * defined VEC_FRAMES, VEC_REGISTERS and VEC_CONSTRAINT (inline assembly's letter for a vector register), and defines vec_fma afterwards: whether it fuses is the machine's. One
  * that has better comparisons and selections than these says VEC_OWN_SELECT and brings them. */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
@@ -13,6 +13,12 @@ typedef int32_t vec_int __attribute__((vector_size(VEC_FRAMES * 4)));
 typedef float vec_unaligned __attribute__((vector_size(VEC_FRAMES * 4), aligned(4), may_alias));
 
 static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
+/* The same value, in a register: compilers like to load again for every use, which costs more than it saves. */
+static inline vec vec_held(vec v)
+{
+    __asm__("" : "+" VEC_CONSTRAINT(v));
+    return v;
+}
 static inline void vec_store(float *p, vec v) { *(vec_unaligned *)p = v; }
 static inline vec vec_splat(float x) { return x - (vec){0}; }
 static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }

@@ -6,6 +6,7 @@
 
 #define VEC_FRAMES 4
 #define VEC_REGISTERS 32
+#define VEC_CONSTRAINT "w"
 
 #include "vec_lanes.h"
 

@@ -13,6 +13,7 @@ typedef int32_t vec_int;
 typedef int vec_mask;
 
 static inline vec vec_load(const float *p) { return *p; }
+static inline vec vec_held(vec v) { return v; }
 static inline void vec_store(float *p, vec v) { *p = v; }
 static inline vec vec_splat(float x) { return x; }
 static inline vec vec_fma(vec a, vec b, vec c) { return a * b + c; }

@@ -4,6 +4,7 @@
 
 #define VEC_FRAMES 4
 #define VEC_REGISTERS 16
+#define VEC_CONSTRAINT "x"
 
 #include "vec_lanes.h"
 
