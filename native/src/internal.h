@@ -21,9 +21,11 @@ struct bl_step {
     const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
-    int32_t knob;         /* KNOB: its number */
-    int32_t in_registers; /* CONV1D: the kernel applies the activation itself */
-    bl_conv_job conv;     /* CONV1D: all but where its rows lie and how many frames there are */
+    int32_t knob;     /* KNOB: its number */
+    bl_conv_job conv; /* CONV1D: all but where its rows lie and how many frames there are */
+    bl_step *next;    /* CONV1D: the one joined to it, or NULL */
+    int32_t keeps_y;  /* CONV1D with a next: others read y too */
+    int32_t joined;   /* CONV1D: the one before it does its work */
 };
 
 struct bl_program {
@@ -196,11 +198,17 @@ void bl_knob_set(bl_knob *knob, float value, int64_t at_frame, int64_t now);
 /* Distrust a spec: sizes, indexes, shapes, order. [main] */
 bl_status bl_check_spec(const bl_spec *spec, bl_error *error);
 
-/* Bytes that all ops' weights take when packed; then pack them. program->blob and ->steps[].op are set. [main] */
+/* Choose how each op runs; find the bytes that all ops' weights take when packed; pack them: in this order, with
+ * program->blob and ->steps[].op set. [main] */
+bl_status bl_plan_steps(bl_program *program);
 int64_t bl_packed_bytes(const bl_program *program);
 bl_status bl_pack_steps(bl_program *program);
+
+/* The same for one convolution. [main] */
 int64_t bl_conv1d_floats(const bl_program *program, const bl_op *op);
 void bl_plan_conv1d(const bl_program *program, bl_step *step);
+/* Join a convolution and the step after it if they may be; `reads` counts by buffer the inputs that are in it. */
+void bl_join_conv1d(const bl_program *program, bl_step *step, bl_step *next, const int32_t *reads);
 void bl_pack_conv1d(const bl_program *program, const bl_step *step, float *to);
 
 /* Bytes one stream of an engine with full chunks takes, negative if that is absurd; and what an engine takes

@@ -87,8 +87,12 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
 }
 
 /* Whether two convolutions are packed alike: those that a 2-D one is made of share their weights. */
-static int packed_alike(const bl_program *program, const bl_op *a, const bl_op *b)
+static int packed_alike(const bl_program *program, const bl_step *first, const bl_step *second)
 {
+    const bl_op *a = &first->op, *b = &second->op;
+    if (first->joined || second->joined) {
+        return 0;
+    }
     for (int32_t i = 0; i < 3; i++) {
         if (a->arrays[i].offset != b->arrays[i].offset || a->arrays[i].count != b->arrays[i].count) {
             return 0;
@@ -104,7 +108,7 @@ static int packed_alike(const bl_program *program, const bl_op *a, const bl_op *
 /* Floats that a step needs for itself; `last` is the convolution before it, or NULL. */
 static int64_t own_floats(const bl_program *program, const bl_step *step, const bl_step *last)
 {
-    int shared = last && step->op.kind == BL_OP_CONV1D && packed_alike(program, &last->op, &step->op);
+    int shared = last && step->op.kind == BL_OP_CONV1D && packed_alike(program, last, step);
     return shared ? 0 : packed_floats(program, &step->op);
 }
 
@@ -132,7 +136,6 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     switch (op->kind) {
     case BL_OP_CONV1D:
         step->weights = last && own_floats(program, step, last) == 0 ? last->weights : to;
-        bl_plan_conv1d(program, step);
         step->conv.weights = step->weights;
         if (step->weights == to) {
             bl_pack_conv1d(program, step, to);
@@ -158,6 +161,32 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     }
     step->state_offset = program->state_floats;
     program->state_floats += step->state_floats;
+}
+
+bl_status bl_plan_steps(bl_program *program)
+{
+    int32_t *reads = calloc((size_t)program->buffer_count, sizeof *reads);
+    if (!reads) {
+        return BL_ERROR_MEMORY;
+    }
+    for (int32_t s = 0; s < program->step_count; s++) {
+        bl_step *step = &program->steps[s];
+        if (step->op.kind == BL_OP_CONV1D) {
+            bl_plan_conv1d(program, step);
+        }
+        for (int i = 0; i < BL_OP_INPUTS; i++) {
+            if (step->op.inputs[i] != BL_NONE) {
+                reads[program->tensors[step->op.inputs[i]].buffer]++;
+            }
+        }
+    }
+    for (int32_t s = 0; s + 1 < program->step_count; s++) {
+        if (!program->steps[s].joined) {
+            bl_join_conv1d(program, &program->steps[s], &program->steps[s + 1], reads);
+        }
+    }
+    free(reads);
+    return BL_OK;
 }
 
 int64_t bl_packed_bytes(const bl_program *program)

@@ -64,6 +64,10 @@ static bl_status build(bl_program *program, const bl_spec *spec, bl_error *error
     if (status != BL_OK) {
         return status;
     }
+    status = bl_plan_steps(program);
+    if (status != BL_OK) {
+        return status;
+    }
     status = check_bytes(error, "bytes of packed weights", bl_packed_bytes(program));
     if (status != BL_OK) {
         return status;

@@ -24,12 +24,14 @@ typedef struct conv_tile {
 /* How a tile finds its frames: one after the other, some apart, or one row of x for each of its own. */
 typedef enum conv_walk { CONV_DENSE, CONV_STRIDED, CONV_DEPTHWISE } conv_walk;
 
+/* Vector v of the block whose first frame x points at. */
 BL_INLINE vec conv_load(const float *x, const bl_conv_job *job, conv_walk walk, int32_t first, int v)
 {
-    int32_t at = first + v * VEC_FRAMES;
-    return walk == CONV_STRIDED
-               ? vec_load_strided(x + at * (int64_t)job->stride, job->stride, job->frames - at)
-               : vec_load(x + at);
+    if (walk == CONV_STRIDED) {
+        int32_t left = job->frames - first - v * VEC_FRAMES;
+        return vec_load_strided(x + v * VEC_FRAMES * (int64_t)job->stride, job->stride, left);
+    }
+    return vec_load(x + v * VEC_FRAMES);
 }
 
 /* Add `count` rows, `pitch` apart, times their weights. Returns the weights that follow. */
@@ -71,22 +73,46 @@ BL_INLINE const float *conv_add(vec *sum, const float *w, const float *x, int64_
 
 /* Add one tap of as many convolutions of one row each as the tile has rows. */
 BL_INLINE const float *conv_add_depthwise(vec *sum, const float *w, const float *x, int64_t pitch, int rows,
-                                          int vectors, int32_t first)
+                                          int vectors)
 {
     BL_UNROLL
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++, x += pitch) {
         vec weight = vec_splat(w[r]);
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
-            vec frames = vec_load(x + r * pitch + first + v * VEC_FRAMES);
+            vec frames = vec_load(x + v * VEC_FRAMES);
             sum[r * vectors + v] = vec_fma(weight, frames, sum[r * vectors + v]);
         }
     }
     return w + rows;
 }
 
-BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int count)
+/* Apply any activation: by way of memory, where its function finds the vectors one after the other. */
+BL_INLINE void conv_activate_far(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors)
 {
+    float lanes[CONV_ACCUMULATORS * VEC_FRAMES];
+    BL_UNROLL
+    for (int i = 0; i < rows * vectors; i++) {
+        vec_store(lanes + i * VEC_FRAMES, sum[i]);
+    }
+    if (job->parameter_step == 0) {
+        activate(job->activation, job->parameters, lanes, lanes, rows * vectors * VEC_FRAMES);
+    } else {
+        for (int r = 0; r < rows; r++) {
+            float *at = lanes + r * vectors * VEC_FRAMES;
+            activate(job->activation, job->parameters + (row + r) * job->parameter_step, at, at,
+                     vectors * VEC_FRAMES);
+        }
+    }
+    BL_UNROLL
+    for (int i = 0; i < rows * vectors; i++) {
+        sum[i] = vec_load(lanes + i * VEC_FRAMES);
+    }
+}
+
+BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors)
+{
+    const int count = rows * vectors;
     if (job->epilogue == BL_CONV_RELU) {
         BL_UNROLL
         for (int i = 0; i < count; i++) {
@@ -98,6 +124,8 @@ BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int count)
         for (int i = 0; i < count; i++) {
             sum[i] = vec_max(sum[i] * slope, sum[i]);
         }
+    } else if (job->epilogue == BL_CONV_ACTIVATE) {
+        conv_activate_far(sum, job, row, rows, vectors);
     }
 }
 
@@ -105,10 +133,10 @@ BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int count)
 BL_INLINE void conv_sum(vec *sum, bl_rows from, bl_rows to, int32_t row, int rows, int vectors, int32_t first,
                         int keep)
 {
+    const float *p = from.p + row * from.pitch + first;
+    float *q = to.p + row * to.pitch + first;
     BL_UNROLL
-    for (int r = 0; r < rows; r++) {
-        const float *p = from.p + (row + r) * from.pitch + first;
-        float *q = to.p + (row + r) * to.pitch + first;
+    for (int r = 0; r < rows; r++, p += from.pitch, q += to.pitch) {
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
             vec total = vec_load(p + v * VEC_FRAMES) + sum[r * vectors + v];
@@ -123,20 +151,55 @@ BL_INLINE void conv_sum(vec *sum, bl_rows from, bl_rows to, int32_t row, int row
 BL_INLINE void conv_finish(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors,
                            int32_t first)
 {
-    conv_activate(sum, job, rows * vectors);
+    conv_activate(sum, job, row, rows, vectors);
     if (job->residual.p) {
         conv_sum(sum, job->residual, job->y, row, rows, vectors, first, 1);
-    } else {
+    } else if (job->y.p) {
+        float *y = job->y.p + row * job->y.pitch + first;
         BL_UNROLL
-        for (int r = 0; r < rows; r++) {
+        for (int r = 0; r < rows; r++, y += job->y.pitch) {
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
-                vec_store(job->y.p + (row + r) * job->y.pitch + first + v * VEC_FRAMES, sum[r * vectors + v]);
+                vec_store(y + v * VEC_FRAMES, sum[r * vectors + v]);
             }
         }
     }
     if (job->skip.p) {
         conv_sum(sum, job->skip, job->skip_sum, row, rows, vectors, first, 0);
+    }
+}
+
+/* The joined convolution, of a tile that is all of y. */
+BL_INLINE void conv_next(const vec *sum, const bl_conv_job *job, int rows, int vectors, int32_t first)
+{
+    const float *w = job->next_weights,
+                *residual = job->next_residual.p ? job->next_residual.p + first : NULL;
+    float *y = job->next_y.p + first;
+    for (int32_t row = 0; row < job->next_rows; row++, w += 1 + rows, y += job->next_y.pitch) {
+        vec next[8];
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            next[v] = vec_splat(w[0]);
+        }
+        BL_UNROLL
+        for (int r = 0; r < rows; r++) {
+            vec weight = vec_splat(w[1 + r]);
+            BL_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                next[v] = vec_fma(weight, sum[r * vectors + v], next[v]);
+            }
+        }
+        if (residual) {
+            BL_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                next[v] = next[v] + vec_load(residual + v * VEC_FRAMES);
+            }
+            residual += job->next_residual.pitch;
+        }
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vec_store(y + v * VEC_FRAMES, next[v]);
+        }
     }
 }
 
@@ -160,18 +223,22 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_wa
         }
     }
     w += rows;
-    const float *x = tile->x - (int64_t)(job->kernel - 1) * job->dilation;
+    const float *x = tile->x + (int64_t)first * (walk == CONV_STRIDED ? job->stride : 1);
+    x -= (int64_t)(job->kernel - 1) * job->dilation;
     for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
         const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
         w = walk == CONV_DEPTHWISE
-                ? conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors, first)
+                ? conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors)
                 : conv_add(sum, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
     }
     if (walk != CONV_DEPTHWISE && job->mix_per_group) {
-        const float *mix = conv_mix(job, tile);
+        const float *mix = conv_mix(job, tile) + first;
         conv_add(sum, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors, first);
     }
     conv_finish(sum, job, tile->first_row, rows, vectors, first);
+    if (walk == CONV_DENSE && job->next_rows) {
+        conv_next(sum, job, rows, vectors, first);
+    }
 }
 
 /* A tile over all frames: blocks of `vectors` vectors, then what is left in ever smaller ones. */

@@ -13,11 +13,12 @@ typedef struct bl_rows {
     int64_t pitch;
 } bl_rows;
 
-/* What a convolution does to its sum before residual and skip, while it is in registers. */
+/* How a convolution's activation is applied to the sums of a tile. */
 typedef enum bl_conv_epilogue {
     BL_CONV_PLAIN,
     BL_CONV_RELU,
-    BL_CONV_LEAKY, /* times slope below zero; slope from 0 to 1 */
+    BL_CONV_LEAKY,    /* times slope below zero; slope from 0 to 1 */
+    BL_CONV_ACTIVATE, /* any other of bl_activation but SOFTMAX */
 } bl_conv_epilogue;
 
 /* One grouped convolution over one chunk, all pointers at the chunk's first frame.
@@ -26,15 +27,21 @@ typedef enum bl_conv_epilogue {
  * Weights are packed tile by tile, groups outermost: bias[rows], conv[tap][in][rows], mix[in][rows].
  * A depthwise convolution (one row in and one out per group) has its groups in such tiles instead.
  * A tap's frames begin at x.p + shift, shift = (tap - (kernel - 1)) * dilation, plus wrap for the first
- * wrapped_taps taps: those lie before the ring's seam. */
+ * wrapped_taps taps: those lie before the ring's seam.
+ *
+ * A convolution whose rows are one tile may have another of one tap joined to it, which works on y where it is, in
+ * registers: next_y = next_residual + bias + weights * y, weights packed row by row: bias, then one per row of y. */
 typedef struct bl_conv_job {
     const float *weights;
+    const float *next_weights;
     bl_rows x;
     bl_rows mix;
     bl_rows residual; /* NULL rows: none */
     bl_rows skip;     /* likewise; else skip_sum = skip + y */
-    bl_rows y;
+    bl_rows y;        /* NULL rows: only the joined convolution reads it */
     bl_rows skip_sum;
+    bl_rows next_residual; /* NULL rows: none */
+    bl_rows next_y;
     int64_t wrap;
     int32_t wrapped_taps;
     int32_t kernel;
@@ -48,9 +55,13 @@ typedef struct bl_conv_job {
     int32_t mix_groups;
     int32_t mix_per_group; /* 0: no mix */
     int32_t out_per_mix_group;
-    int32_t frames; /* of y */
+    int32_t next_rows; /* 0: nothing joined */
+    int32_t frames;    /* of y */
     int32_t depthwise;
     bl_conv_epilogue epilogue;
+    bl_activation activation;
+    const float *parameters; /* of the activation */
+    int32_t parameter_step;  /* from one row's to the next */
     float slope;
 } bl_conv_job;
 

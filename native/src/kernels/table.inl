@@ -12,9 +12,10 @@
 #include "math_more.inl"
 #include "strided.inl"
 
-#include "conv1d.inl"
 #include "copy.inl"
 #include "elementwise.inl"
+
+#include "conv1d.inl"
 #include "gru.inl"
 #include "lstm.inl"
 #include "maxpool.inl"

@@ -1,17 +1,23 @@
-/* [audio] Grouped convolution with mix, activation, residual and skip. */
+/* [audio] Grouped convolution with mix, activation, residual and skip, and the one joined to it. */
 #include "../internal.h"
 
 static void locate(const bl_step *step, const bl_moment *m, bl_conv_job *job)
 {
     const bl_op *op = &step->op;
     int32_t x = op->inputs[0];
-    job->frames = bl_tensor_frames(m, op->outputs[0]);
     job->x = bl_tensor_rows(m, x);
     job->mix = bl_tensor_rows(m, op->inputs[1]);
     job->residual = bl_tensor_rows(m, op->inputs[2]);
     job->skip = bl_tensor_rows(m, op->inputs[3]);
-    job->y = bl_tensor_rows(m, op->outputs[0]);
     job->skip_sum = bl_tensor_rows(m, op->outputs[1]);
+    if (step->next) {
+        job->next_weights = step->next->weights;
+        job->next_residual = bl_tensor_rows(m, step->next->op.inputs[2]);
+        job->next_y = bl_tensor_rows(m, step->next->op.outputs[0]);
+    }
+    if (!step->next || step->keeps_y) {
+        job->y = bl_tensor_rows(m, op->outputs[0]);
+    }
     job->wrapped_taps = bl_wrapped_taps(m, x, op->kernel, op->dilation);
     if (job->wrapped_taps > 0) {
         /* These taps begin before the ring's first frame: their past lies at its end. */
@@ -22,22 +28,17 @@ static void locate(const bl_step *step, const bl_moment *m, bl_conv_job *job)
     }
 }
 
-/* What the kernel did not do in its registers, row by row over what it left in the cache. */
-static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *job, bl_rows residual,
-                   bl_rows skip)
+/* A softmax looks at all rows of y, and so comes when they are there; then what was to be added to them. */
+static void run_softmax(const bl_moment *m, bl_conv_job *job, int32_t rows)
 {
     const bl_kernels *kernels = m->engine->program->kernels;
-    bl_activation kind = (bl_activation)step->op.activation;
-    int32_t rows = m->engine->ports[step->op.outputs[0]].rows;
-    if (kind == BL_ACT_SOFTMAX) {
-        kernels->softmax(job->y, job->y, rows, job->frames);
-    }
+    bl_rows residual = job->residual, skip = job->skip;
+    job->residual.p = NULL;
+    job->skip.p = NULL;
+    kernels->conv1d(job);
+    kernels->softmax(job->y, job->y, rows, job->frames);
     for (int32_t r = 0; r < rows; r++) {
         float *y = job->y.p + r * job->y.pitch;
-        if (kind != BL_ACT_SOFTMAX) {
-            int32_t parameter = r * bl_parameter_step(&step->op);
-            kernels->activate(kind, step->second ? step->second + parameter : NULL, y, y, job->frames);
-        }
         if (residual.p) {
             kernels->add(y, residual.p + r * residual.pitch, y, job->frames);
         }
@@ -49,18 +50,16 @@ static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *j
 
 void bl_run_conv1d(const bl_step *step, const bl_moment *m)
 {
+    const bl_op *op = &step->op;
     bl_conv_job job = step->conv;
-    locate(step, m, &job);
-    if (job.frames == 0) {
+    job.frames = bl_tensor_frames(m, op->outputs[0]);
+    if (job.frames == 0 || step->joined) {
         return;
     }
-    bl_rows residual = job.residual, skip = job.skip;
-    if (!step->in_registers) {
-        job.residual.p = NULL;
-        job.skip.p = NULL;
-    }
-    m->engine->program->kernels->conv1d(&job);
-    if (!step->in_registers) {
-        finish(step, m, &job, residual, skip);
+    locate(step, m, &job);
+    if (op->activation == BL_ACT_SOFTMAX) {
+        run_softmax(m, &job, m->engine->ports[op->outputs[0]].rows);
+    } else {
+        m->engine->program->kernels->conv1d(&job);
     }
 }
