@@ -10,7 +10,7 @@ static void mirror_tensor(const bl_moment *m, int32_t tensor)
     const bl_port *port = &m->engine->ports[tensor];
     const bl_place *place = &m->engine->places[port->buffer];
     int32_t begin = place->cursor, end = begin + m->engine->frames_now[port->rate];
-    if (place->length == 0 || (begin >= place->mirror && end <= place->length)) {
+    if (place->past != BL_PAST_RING || (begin >= place->mirror && end <= place->length)) {
         return;
     }
     const bl_kernels *kernels = m->engine->program->kernels;
@@ -34,23 +34,50 @@ static void copy_in(const bl_moment *m, const float *in, int64_t stride, int32_t
     mirror_tensor(m, tensor);
 }
 
-static void copy_out(const bl_moment *m, float *out, int64_t stride)
+static bl_moment moment_of(const bl_engine *engine, int32_t stream)
+{
+    bl_rows out = {engine->out.p + stream * engine->out_stream, engine->out.pitch};
+    return (bl_moment){engine, engine->memory + stream * engine->stream_floats, out};
+}
+
+static void copy_out(const bl_moment *m)
 {
     int32_t tensor = m->engine->program->output;
-    m->engine->program->kernels->copy(bl_tensor_rows(m, tensor), (bl_rows){out, stride},
-                                      m->engine->ports[tensor].rows, bl_tensor_frames(m, tensor));
+    m->engine->program->kernels->copy(bl_tensor_rows(m, tensor), m->out, m->engine->ports[tensor].rows,
+                                      bl_tensor_frames(m, tensor));
 }
 
 static void run_step(const bl_engine *engine, const bl_step *step)
 {
-    bl_moment moment = {engine, engine->memory};
-    for (int32_t s = 0; s < engine->streams; s++, moment.memory += engine->stream_floats) {
+    for (int32_t s = 0; s < engine->streams; s++) {
+        bl_moment moment = moment_of(engine, s);
         step->run(step, &moment);
         for (int i = 0; i < BL_OP_OUTPUTS; i++) {
             if (step->op.outputs[i] != BL_NONE) {
                 mirror_tensor(&moment, step->op.outputs[i]);
             }
         }
+    }
+}
+
+/* Run one chunk. What comes out goes to the caller's rows at once, where they have room for whole vectors. */
+static void run_chunk(bl_engine *engine, const float *in, int64_t in_stride, int64_t in_stream,
+                      int32_t frames)
+{
+    const bl_program *program = engine->program;
+    const int32_t written = engine->frames_now[engine->ports[program->output].rate];
+    const int direct = program->writes_out && (written & (program->kernels->vector_frames - 1)) == 0;
+    engine->direct = direct ? program->output : BL_NONE;
+    for (int32_t s = 0; s < engine->streams; s++) {
+        bl_moment moment = moment_of(engine, s);
+        copy_in(&moment, in + s * in_stream, in_stride, frames);
+    }
+    for (int32_t i = 0; i < program->step_count; i++) {
+        run_step(engine, &program->steps[i]);
+    }
+    for (int32_t s = 0; s < engine->streams && !direct; s++) {
+        bl_moment moment = moment_of(engine, s);
+        copy_out(&moment);
     }
 }
 
@@ -64,14 +91,26 @@ static void begin_chunk(bl_engine *engine, int32_t frames)
     }
 }
 
+/* Bring the newest frames of every row before where the next chunk begins. */
+static void shift_past(const bl_engine *engine, const bl_place *place, int32_t rows, int32_t frames)
+{
+    bl_rows to = {engine->memory + place->offset, place->pitch};
+    for (int32_t s = 0; s < engine->streams; s++, to.p += engine->stream_floats) {
+        engine->program->kernels->copy(bl_rows_from(to, frames), to, rows, place->cursor);
+    }
+}
+
 static void end_chunk(bl_engine *engine, int32_t frames)
 {
     const bl_program *program = engine->program;
     for (int32_t b = 0; b < program->buffer_count; b++) {
         bl_place *place = &engine->places[b];
-        if (place->length) {
-            int32_t next = place->cursor + engine->frames_now[program->buffers[b].rate];
+        int32_t now = engine->frames_now[program->buffers[b].rate];
+        if (place->past == BL_PAST_RING) {
+            int32_t next = place->cursor + now;
             place->cursor = next < place->length ? next : next - place->length;
+        } else if (place->past == BL_PAST_SHIFTED && now > 0) {
+            shift_past(engine, place, program->buffers[b].rows, now);
         }
     }
     engine->position_frames += frames;
@@ -84,26 +123,16 @@ void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, fl
                        int64_t frames)
 {
     const bl_program *program = engine->program;
-    int64_t in_stream = in_stride * bl_tensor_row_count(&program->tensors[program->input]);
-    int64_t out_stream = out_stride * bl_tensor_row_count(&program->tensors[program->output]);
-    int32_t out_rate = program->buffers[program->tensors[program->output].buffer].rate;
+    const bl_port *input = &engine->ports[program->input], *output = &engine->ports[program->output];
     uint64_t fpu = bl_fpu_flush();
+    engine->out_stream = out_stride * output->rows;
+    engine->out = (bl_rows){out, out_stride};
     while (frames > 0) {
         int32_t now = frames < engine->chunk_frames ? (int32_t)frames : engine->chunk_frames;
-        bl_moment moment = {engine, engine->memory};
         begin_chunk(engine, now);
-        for (int32_t s = 0; s < engine->streams; s++, moment.memory += engine->stream_floats) {
-            copy_in(&moment, in + s * in_stream, in_stride, now);
-        }
-        for (int32_t i = 0; i < program->step_count; i++) {
-            run_step(engine, &program->steps[i]);
-        }
-        moment.memory = engine->memory;
-        for (int32_t s = 0; s < engine->streams; s++, moment.memory += engine->stream_floats) {
-            copy_out(&moment, out + s * out_stream, out_stride);
-        }
+        run_chunk(engine, in, in_stride, in_stride * input->rows, now);
         in += now;
-        out += engine->frames_now[out_rate];
+        engine->out.p += engine->frames_now[output->rate];
         frames -= now;
         end_chunk(engine, now);
     }
@@ -127,14 +156,14 @@ void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_fram
     }
 }
 
-/* A settled state is, ring by ring and row by row, the last lookback_frames frames, then the ops' states. */
+/* A settled state is, buffer by buffer that has a past and row by row, the last lookback_frames frames, then the ops' states. */
 void bl_engine_export(const bl_engine *engine, float *settled)
 {
     const bl_program *program = engine->program;
     for (int32_t b = 0; b < program->buffer_count; b++) {
         const bl_buffer *buffer = &program->buffers[b];
         const bl_place *place = &engine->places[b];
-        if (place->length == 0) {
+        if (place->past == BL_PAST_NONE) {
             continue;
         }
         const float *row = engine->memory + place->offset;
@@ -157,7 +186,7 @@ void bl_engine_import(bl_engine *engine, const float *settled)
         for (int32_t b = 0; b < program->buffer_count; b++) {
             const bl_buffer *buffer = &program->buffers[b];
             bl_place *place = &engine->places[b];
-            if (place->length == 0) {
+            if (place->past == BL_PAST_NONE) {
                 continue;
             }
             /* The first frame to come begins a cache line. */

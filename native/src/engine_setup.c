@@ -5,6 +5,7 @@
 #include "internal.h"
 
 #define MOST_STREAMS 4096
+#define MOST_SHIFTED 48 /* frames of past that are moved after every chunk; more are kept in a ring */
 #define SEAM_CHUNKS 4 /* how many more chunks a ring holds than it must, so that few of them touch its seam */
 
 static int64_t round_up_64(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -23,6 +24,21 @@ static int64_t frames_at(const bl_program *program, int32_t rate, int32_t chunk_
     const bl_rate *r = &program->rates[rate];
     return round_up_64(((int64_t)chunk_frames * r->num + r->den - 1) / r->den,
                        program->kernels->vector_frames);
+}
+
+/* The place of a buffer with a past, but for its offset. */
+static bl_place remembering(const bl_program *program, const bl_buffer *buffer, int64_t chunk)
+{
+    int32_t vector = program->kernels->vector_frames;
+    int32_t past = bl_round_up(buffer->lookback_frames, BL_ALIGN_FLOATS);
+    if (past <= MOST_SHIFTED) {
+        return (bl_place){.past = BL_PAST_SHIFTED, .pitch = pitch_of(past + chunk + vector), .cursor = past};
+    }
+    bl_place place = {.past = BL_PAST_RING, .mirror = (int32_t)chunk + vector};
+    place.length =
+        (int32_t)round_up_64(buffer->lookback_frames + place.mirror + SEAM_CHUNKS * chunk, BL_ALIGN_FLOATS);
+    place.pitch = pitch_of((int64_t)place.length + place.mirror);
+    return place;
 }
 
 /* Fill `places` (may be NULL) and return the floats of one stream; the state area begins at *state_offset.
@@ -44,11 +60,7 @@ static int64_t lay_out(const bl_program *program, int32_t chunk_frames, bl_place
         const bl_buffer *buffer = &program->buffers[b];
         bl_place place = {.offset = buffer->scratch_row * scratch_pitch, .pitch = scratch_pitch};
         if (buffer->kind == BL_BUFFER_RING) {
-            int64_t chunk = frames_at(program, buffer->rate, chunk_frames);
-            place.mirror = (int32_t)chunk + vector;
-            place.length = (int32_t)round_up_64(buffer->lookback_frames + place.mirror + SEAM_CHUNKS * chunk,
-                                                BL_ALIGN_FLOATS);
-            place.pitch = pitch_of((int64_t)place.length + place.mirror);
+            place = remembering(program, buffer, frames_at(program, buffer->rate, chunk_frames));
             place.offset = ring_offset + at;
             at += buffer->rows * place.pitch;
         }

@@ -12,7 +12,9 @@ static inline uint64_t bl_fpu_flush(void)
     uint32_t old, flushing;
     __asm__ volatile("stmxcsr %0" : "=m"(old));
     flushing = old | 0x8040; /* flush to zero, denormals are zero */
-    __asm__ volatile("ldmxcsr %0" : : "m"(flushing));
+    if (flushing != old) {   /* writing it costs more than looking */
+        __asm__ volatile("ldmxcsr %0" : : "m"(flushing));
+    }
     return old;
 #elif defined(__aarch64__)
     uint64_t old, flushing;
@@ -29,7 +31,9 @@ static inline void bl_fpu_restore(uint64_t old)
 {
 #if defined(__x86_64__)
     uint32_t value = (uint32_t)old;
-    __asm__ volatile("ldmxcsr %0" : : "m"(value));
+    if ((value | 0x8040) != value) {
+        __asm__ volatile("ldmxcsr %0" : : "m"(value));
+    }
 #elif defined(__aarch64__)
     __asm__ volatile("msr fpcr, %0" : : "r"(old));
 #else

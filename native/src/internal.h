@@ -45,6 +45,7 @@ struct bl_program {
     int32_t input;
     int32_t output;
     int32_t knob_count;
+    int32_t writes_out; /* the op that makes the output may write it to the caller's memory */
     int64_t state_floats;
     int64_t history_floats; /* rows times lookback of all rings */
     int64_t bytes;          /* all that is allocated, this struct included */
@@ -53,13 +54,17 @@ struct bl_program {
     bl_isa isa;
 };
 
-/* Where a buffer lies in a stream's arena. */
+/* Where a buffer lies in a stream's arena, and how it keeps its past: in a ring, or, where that is short, in front of
+ * every chunk, shifted there after the chunk before. */
+typedef enum bl_past { BL_PAST_NONE, BL_PAST_SHIFTED, BL_PAST_RING } bl_past;
+
 typedef struct bl_place {
     int64_t offset; /* floats to row 0 */
     int64_t pitch;  /* floats from row to row */
-    int32_t length; /* RING: frames before the mirror begins; SCRATCH: 0 */
-    int32_t mirror; /* RING: frames of the mirror */
-    int32_t cursor; /* RING: where this chunk's first frame goes */
+    bl_past past;
+    int32_t length; /* of a ring: frames before the mirror begins; else 0 */
+    int32_t mirror; /* of a ring: frames of the mirror */
+    int32_t cursor; /* where this chunk's first frame goes; always the same in what is no ring */
 } bl_place;
 
 /* Where a tensor lies in a stream's memory. */
@@ -98,12 +103,16 @@ struct bl_engine {
     int64_t position_frames;
     int32_t streams;
     int32_t chunk_frames;
+    bl_rows out;        /* the caller's rows for this chunk, first stream */
+    int64_t out_stream; /* floats from one stream's to the next one's */
+    int32_t direct;     /* the tensor that is written there at once, or BL_NONE */
 };
 
 /* One stream's view of the chunk at hand. */
 struct bl_moment {
     const bl_engine *engine;
     float *memory;
+    bl_rows out;
 };
 
 static inline const bl_tensor *bl_tensor_at(const bl_moment *m, int32_t tensor)
@@ -127,6 +136,9 @@ static inline bl_rows bl_tensor_rows(const bl_moment *m, int32_t tensor)
 {
     if (tensor == BL_NONE) {
         return (bl_rows){NULL, 0};
+    }
+    if (tensor == m->engine->direct) {
+        return m->out;
     }
     const bl_port *port = &m->engine->ports[tensor];
     return (bl_rows){m->memory + port->offset + m->engine->places[port->buffer].cursor, port->pitch};
@@ -177,6 +189,9 @@ static inline int32_t bl_parameter_step(const bl_op *op)
  * frame 0, in the prewarm, frames have negative numbers. */
 static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
 {
+    if (rate->num == 1 && rate->den == 1) {
+        return input_frames - rate->phase; /* most graphs have no other: spare them two divisions a block */
+    }
     int64_t scaled = input_frames * rate->num - rate->phase;
     return scaled <= 0 ? -(-scaled / rate->den) : (scaled + rate->den - 1) / rate->den;
 }

@@ -163,6 +163,24 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     program->state_floats += step->state_floats;
 }
 
+/* Whether one op alone makes the output, in rows that nobody reads or remembers. */
+static int writes_out(const bl_program *program, const int32_t *reads)
+{
+    const bl_tensor *output = &program->tensors[program->output];
+    int32_t writers = 0;
+    for (int32_t s = 0; s < program->step_count; s++) {
+        for (int i = 0; i < BL_OP_OUTPUTS; i++) {
+            int32_t tensor = program->steps[s].op.outputs[i];
+            writers += tensor != BL_NONE && program->tensors[tensor].buffer == output->buffer;
+            if (tensor == program->output) {
+                writers += program->buffers[output->buffer].rows != bl_tensor_row_count(output);
+            }
+        }
+    }
+    return writers == 1 && reads[output->buffer] == 0
+           && program->buffers[output->buffer].kind == BL_BUFFER_SCRATCH;
+}
+
 bl_status bl_plan_steps(bl_program *program)
 {
     int32_t *reads = calloc((size_t)program->buffer_count, sizeof *reads);
@@ -185,6 +203,7 @@ bl_status bl_plan_steps(bl_program *program)
             bl_join_conv1d(program, &program->steps[s], &program->steps[s + 1], reads);
         }
     }
+    program->writes_out = writes_out(program, reads);
     free(reads);
     return BL_OK;
 }

@@ -1,26 +1,27 @@
-/* Rows copied, exactly as many frames as there are: the one kernel that may touch a caller's memory. */
+/* Rows copied, exactly as many frames as there are: the one kernel that may touch a caller's memory. Column by
+ * column, as there may be many rows of few vectors; in each row frames go from first to last. */
 
 static void copy(bl_rows from, bl_rows to, int32_t rows, int32_t frames)
 {
-    int32_t whole = frames / VEC_FRAMES * VEC_FRAMES;
-    for (int32_t r = 0; r < rows; r++, from.p += from.pitch, to.p += to.pitch) {
-        int32_t i = 0;
-        for (; i + 4 * VEC_FRAMES <= whole; i += 4 * VEC_FRAMES) {
-            vec some[4];
-            BL_UNROLL
-            for (int v = 0; v < 4; v++) {
-                some[v] = vec_load(from.p + i + v * VEC_FRAMES);
-            }
-            BL_UNROLL
-            for (int v = 0; v < 4; v++) {
-                vec_store(to.p + i + v * VEC_FRAMES, some[v]);
-            }
+    for (; frames >= VEC_FRAMES; frames -= VEC_FRAMES, from.p += VEC_FRAMES, to.p += VEC_FRAMES) {
+        const float *p = from.p;
+        float *q = to.p;
+        int32_t r = 0;
+        for (; r + 4 <= rows; r += 4, p += 4 * from.pitch, q += 4 * to.pitch) {
+            vec a = vec_load(p), b = vec_load(p + from.pitch);
+            vec c = vec_load(p + 2 * from.pitch), d = vec_load(p + 3 * from.pitch);
+            vec_store(q, a);
+            vec_store(q + to.pitch, b);
+            vec_store(q + 2 * to.pitch, c);
+            vec_store(q + 3 * to.pitch, d);
         }
-        for (; i < whole; i += VEC_FRAMES) {
-            vec_store(to.p + i, vec_load(from.p + i));
+        for (; r < rows; r++, p += from.pitch, q += to.pitch) {
+            vec_store(q, vec_load(p));
         }
-        for (; i < frames; i++) {
-            to.p[i] = from.p[i];
+    }
+    for (int32_t i = 0; i < frames; i++) {
+        for (int32_t r = 0; r < rows; r++) {
+            to.p[r * to.pitch + i] = from.p[r * from.pitch + i];
         }
     }
 }

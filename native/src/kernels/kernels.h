@@ -115,7 +115,7 @@ typedef struct bl_kernels {
     int32_t tile_rows;      /* most output rows of a convolution's register tile */
     int32_t depthwise_rows; /* the same of a depthwise one */
     void (*conv1d)(const bl_conv_job *job);
-    /* Reads and writes no frame but those it copies. */
+    /* Reads and writes no frame but those it copies. The rows may overlap if `to` begins before `from`. */
     void (*copy)(bl_rows from, bl_rows to, int32_t rows, int32_t frames);
     void (*lstm)(const bl_lstm_job *job);
     void (*gru)(const bl_gru_job *job);
