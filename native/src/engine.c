@@ -53,8 +53,9 @@ static void run_step(const bl_engine *engine, const bl_step *step)
         bl_moment moment = moment_of(engine, s);
         step->run(step, &moment);
         for (int i = 0; i < BL_OP_OUTPUTS; i++) {
-            if (step->op.outputs[i] != BL_NONE) {
-                mirror_tensor(&moment, step->op.outputs[i]);
+            int32_t tensor = step->op.outputs[i];
+            if (tensor != BL_NONE && engine->places[engine->ports[tensor].buffer].past == BL_PAST_RING) {
+                mirror_tensor(&moment, tensor);
             }
         }
     }

@@ -21,8 +21,9 @@ typedef struct conv_tile {
     int32_t first_row; /* of y, residual, skip and skip_sum */
 } conv_tile;
 
-/* How a tile finds its frames: one after the other, some apart, or one row of x for each of its own. */
-typedef enum conv_walk { CONV_DENSE, CONV_STRIDED, CONV_DEPTHWISE } conv_walk;
+/* How a tile finds its frames: one after the other, some apart, or one row of x for each of its own,
+ * all taps at most a vector away or not. */
+typedef enum conv_walk { CONV_DENSE, CONV_STRIDED, CONV_DEPTHWISE, CONV_NEAR } conv_walk;
 
 /* Vector v of the block whose first frame x points at. */
 BL_INLINE vec conv_load(const float *x, const bl_conv_job *job, conv_walk walk, int32_t first, int v)
@@ -86,6 +87,32 @@ BL_INLINE const float *conv_add_depthwise(vec *sum, const float *w, const float 
     }
     return w + rows;
 }
+
+#ifdef VEC_HAS_SLIDE
+/* All taps of as many convolutions of one row each as the tile has rows: every frame is loaded once, and moved. */
+BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, const bl_conv_job *job,
+                                     int rows, int vectors)
+{
+    BL_UNROLL
+    for (int r = 0; r < rows; r++, x += job->x.pitch) {
+        vec frames[9];
+        BL_UNROLL
+        for (int v = 0; v <= vectors; v++) {
+            frames[v] = vec_held(vec_load(x + (v - 1) * VEC_FRAMES));
+        }
+        for (int32_t tap = 0; tap < job->kernel; tap++) {
+            vec weight = vec_splat(w[tap * rows + r]);
+            vec_int by = vec_slide_by((job->kernel - 1 - tap) * job->dilation);
+            BL_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                vec moved = vec_slide(frames[v], frames[v + 1], by);
+                sum[r * vectors + v] = vec_fma(weight, moved, sum[r * vectors + v]);
+            }
+        }
+    }
+    return w + job->kernel * rows;
+}
+#endif
 
 /* Apply any activation: by way of memory, where its function finds the vectors one after the other. */
 BL_INLINE void conv_activate_far(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors)
@@ -224,6 +251,13 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_wa
     }
     w += rows;
     const float *x = tile->x + (int64_t)first * (walk == CONV_STRIDED ? job->stride : 1);
+#ifdef VEC_HAS_SLIDE
+    if (walk == CONV_NEAR) {
+        conv_add_near(sum, w, x, job, rows, vectors);
+        conv_finish(sum, job, tile->first_row, rows, vectors, first);
+        return;
+    }
+#endif
     x -= (int64_t)(job->kernel - 1) * job->dilation;
     for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
         const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
@@ -267,8 +301,9 @@ BL_INLINE void conv_tiles(const bl_conv_job *given, conv_tile *tile, int32_t gro
                           conv_walk walk, int rows, int vectors)
 {
     const bl_conv_job job = *given; /* a copy no store can reach: it may stay in registers */
-    const int64_t inputs = walk == CONV_DEPTHWISE ? rows : job.in_per_group;
-    const int64_t terms = walk == CONV_DEPTHWISE ? 1 : job.in_per_group;
+    const int depthwise = walk == CONV_DEPTHWISE || walk == CONV_NEAR;
+    const int64_t inputs = depthwise ? rows : job.in_per_group;
+    const int64_t terms = depthwise ? 1 : job.in_per_group;
     const int64_t depth = 1 + job.kernel * terms + job.mix_per_group;
     for (int32_t g = 0; g < groups; g++) {
         for (int32_t t = 0; t < tiles; t++) {
@@ -299,6 +334,11 @@ typedef void conv_tile_function(const bl_conv_job *job, conv_tile *tile, int32_t
                                            int32_t tiles)                                                    \
     {                                                                                                        \
         conv_tiles(job, tile, groups, tiles, CONV_DEPTHWISE, rows, rows <= 2 ? 4 : CONV_VECTORS(rows));      \
+    }                                                                                                        \
+    static void conv_tile_near_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,               \
+                                      int32_t tiles)                                                         \
+    {                                                                                                        \
+        conv_tiles(job, tile, groups, tiles, CONV_NEAR, rows, 4);                                            \
     }
 
 CONV_TILE(1)
@@ -316,7 +356,7 @@ CONV_TILE(7)
 CONV_TILE(8)
 #endif
 
-static conv_tile_function *const conv_functions[3][CONV_TILE_ROWS] = {
+static conv_tile_function *const conv_functions[4][CONV_TILE_ROWS] = {
 #if CONV_TILE_ROWS > 4
     {conv_tile_1, conv_tile_2, conv_tile_3, conv_tile_4, conv_tile_5, conv_tile_6, conv_tile_7, conv_tile_8},
     {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4, conv_tile_strided_5,
@@ -326,6 +366,7 @@ static conv_tile_function *const conv_functions[3][CONV_TILE_ROWS] = {
     {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4},
 #endif
     {conv_tile_depthwise_1, conv_tile_depthwise_2, conv_tile_depthwise_3, conv_tile_depthwise_4},
+    {conv_tile_near_1, conv_tile_near_2, conv_tile_near_3, conv_tile_near_4},
 };
 
 /* As bl_conv_job says the weights lie: the rows of a group, or of all groups of a depthwise convolution, in tiles
@@ -333,6 +374,12 @@ static conv_tile_function *const conv_functions[3][CONV_TILE_ROWS] = {
 static void conv1d(const bl_conv_job *job)
 {
     conv_walk walk = job->depthwise ? CONV_DEPTHWISE : job->stride > 1 ? CONV_STRIDED : CONV_DENSE;
+#ifdef VEC_HAS_SLIDE
+    if (job->depthwise && job->frames_before >= VEC_FRAMES
+        && (job->kernel - 1) * job->dilation <= VEC_FRAMES) {
+        walk = CONV_NEAR;
+    }
+#endif
     conv_tile_function *const *functions = conv_functions[walk];
     conv_tile tile = {job->weights, job->x.p, 0};
     int32_t rows = job->tile_rows, higher = job->higher_tiles, lower = job->lower_tiles;

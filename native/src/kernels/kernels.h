@@ -44,6 +44,7 @@ typedef struct bl_conv_job {
     bl_rows next_y;
     int64_t wrap;
     int32_t wrapped_taps;
+    int32_t frames_before; /* of x that lie in front of x.p without a seam */
     int32_t kernel;
     int32_t dilation;
     int32_t stride;

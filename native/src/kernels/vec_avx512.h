@@ -31,4 +31,17 @@ static inline vec vec_select(vec_mask m, vec yes, vec no)
 static inline vec vec_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
 static inline vec vec_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
 
+/* VEC_FRAMES frames, the first `shift` of which are the last of `before`: where permuting is cheaper than loading
+ * across cache lines. */
+#define VEC_HAS_SLIDE
+static inline vec_int vec_slide_by(int shift)
+{
+    const vec_int lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return lanes + (16 - shift);
+}
+static inline vec vec_slide(vec before, vec now, vec_int by)
+{
+    return (vec)_mm512_permutex2var_ps((__m512)before, (__m512i)by, (__m512)now);
+}
+
 #endif

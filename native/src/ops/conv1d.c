@@ -19,6 +19,7 @@ static void locate(const bl_step *step, const bl_moment *m, bl_conv_job *job)
         job->y = bl_tensor_rows(m, op->outputs[0]);
     }
     job->wrapped_taps = bl_wrapped_taps(m, x, op->kernel, op->dilation);
+    job->frames_before = m->engine->places[m->engine->ports[x].buffer].cursor;
     if (job->wrapped_taps > 0) {
         /* These taps begin before the ring's first frame: their past lies at its end. */
         job->wrap = m->engine->places[m->engine->ports[x].buffer].length;
