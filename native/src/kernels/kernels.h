@@ -93,8 +93,10 @@ typedef struct bl_kernels {
     void (*lstm)(const bl_lstm_job *job);
     void (*gru)(const bl_gru_job *job);
     void (*maxpool)(const bl_pool_job *job);
-    /* y = act(x) for one row; parameters as bl_activation says, PRELU's and SNAKE's one of the row's channel. */
-    void (*activate)(bl_activation kind, const float *parameters, const float *x, float *y, int32_t frames);
+    /* y = act(x), row by row; parameters as bl_activation says, those of a row parameter_step after the last row's:
+     * PRELU and SNAKE may have one for each channel. */
+    void (*activate)(bl_activation kind, const float *parameters, int32_t parameter_step, bl_rows x,
+                     bl_rows y, int32_t rows, int32_t frames);
     void (*softmax)(bl_rows x, bl_rows y, int32_t rows, int32_t frames);
     void (*add)(const float *a, const float *b, float *y, int32_t frames);
     void (*multiply)(const float *a, const float *b, float *y, int32_t frames);

@@ -30,5 +30,10 @@ static inline vec vec_from_bits(vec_int a)
     memcpy(&v, &a, sizeof v);
     return v;
 }
+/* p 2^n for whole n from -126 to 127. */
+static inline vec vec_scale(vec p, vec n)
+{
+    return p * vec_from_bits((int32_t)((uint32_t)(vec_to_int(n) + 127) << 23));
+}
 
 #endif

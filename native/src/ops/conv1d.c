@@ -31,13 +31,12 @@ static void finish(const bl_step *step, const bl_moment *m, const bl_conv_job *j
     int32_t rows = job->groups * job->out_per_group;
     if (kind == BL_ACT_SOFTMAX) {
         kernels->softmax(job->y, job->y, rows, job->frames);
+    } else {
+        kernels->activate(kind, step->second, bl_parameter_step(&step->op), job->y, job->y, rows,
+                          job->frames);
     }
     for (int32_t r = 0; r < rows; r++) {
         float *y = job->y.p + r * job->y.pitch;
-        if (kind != BL_ACT_SOFTMAX) {
-            int32_t parameter = r * bl_parameter_step(&step->op);
-            kernels->activate(kind, step->second ? step->second + parameter : NULL, y, y, job->frames);
-        }
         if (residual.p) {
             kernels->add(y, residual.p + r * residual.pitch, y, job->frames);
         }
