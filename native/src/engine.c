@@ -48,8 +48,13 @@ static void copy_out(const bl_moment *m, float *out, int64_t stride)
 static void run_step(const bl_engine *engine, const bl_step *step)
 {
     bl_moment moment = {engine, engine->memory};
+    if (step->run_all) {
+        step->run_all(step, engine);
+    }
     for (int32_t s = 0; s < engine->streams; s++, moment.memory += engine->stream_floats) {
-        step->run(step, &moment);
+        if (!step->run_all) {
+            step->run(step, &moment);
+        }
         for (int i = 0; i < BL_OP_OUTPUTS; i++) {
             if (step->op.outputs[i] != BL_NONE) {
                 mirror_tensor(&moment, step->op.outputs[i]);

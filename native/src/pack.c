@@ -51,64 +51,85 @@ static void pack_conv1d(const bl_program *program, const bl_op *op, float *to)
     }
 }
 
-static int64_t width_of(const bl_program *program, const bl_op *op)
+/* The kernels that run an op: for few hidden units vectors of eight do what vectors of sixteen would. */
+static const bl_kernels *kernels_of(const bl_program *program, const bl_op *op)
 {
-    return bl_round_up(rows_at(program, op->outputs[0]), program->kernels->vector_frames);
+    int recurrent = op->kind == BL_OP_LSTM || op->kind == BL_OP_GRU;
+    if (recurrent && program->isa == BL_ISA_AVX512 && rows_at(program, op->outputs[0]) <= 8) {
+        const bl_kernels *half = bl_kernels_for(BL_ISA_AVX2);
+        return half ? half : program->kernels;
+    }
+    return program->kernels;
 }
 
-static int64_t lstm_floats(const bl_program *program, const bl_op *op)
+static int32_t width_of(const bl_program *program, const bl_op *op)
 {
-    int64_t columns = 1 + rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
-    return columns * 4 * width_of(program, op);
+    return bl_round_up(rows_at(program, op->outputs[0]), kernels_of(program, op)->vector_frames);
 }
 
-/* bl_lstm_job says the order; lanes past the last hidden unit stay zero. */
-static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
+/* Columns of w_hh when packed: in a vector every lane has one, used or not. */
+static int32_t hidden_columns(const bl_program *program, const bl_op *op)
 {
-    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
-                *bias = array_at(program, op, 2);
+    int32_t hidden = rows_at(program, op->outputs[0]), lanes = kernels_of(program, op)->vector_frames;
+    return hidden <= lanes ? lanes : hidden;
+}
+
+static int64_t recurrent_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t gates = op->kind == BL_OP_LSTM ? 4 : 3;
+    int64_t columns = (int64_t)rows_at(program, op->inputs[0]) + hidden_columns(program, op);
+    return (4 + gates * columns) * width_of(program, op);
+}
+
+/* w_ih and w_hh in the order that bl_recurrent_job says; order[g] is the spec's number of the gate that comes g-th. */
+static void pack_gates(const bl_program *program, const bl_op *op, const int *order, int32_t gates, float *to)
+{
+    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1);
     int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int64_t width = width_of(program, op);
-    for (int32_t column = 0; column < 1 + in + hidden; column++) {
-        for (int64_t gate = 0; gate < 4; gate++, to += width) {
+    int32_t width = width_of(program, op), columns = hidden_columns(program, op);
+    int32_t turned = width == kernels_of(program, op)->vector_frames;
+    for (int32_t g = 0; g < gates; g++) {
+        const float *rows = w_ih + (int64_t)order[g] * hidden * in;
+        for (int64_t i = 0; i < (int64_t)in * hidden; i++) {
+            to[(i % in * gates + g) * width + i / in] = rows[i];
+        }
+    }
+    to += (int64_t)in * gates * width;
+    for (int32_t g = 0; g < gates; g++) {
+        for (int32_t k = 0; k < columns; k++) {
+            float *column = to + (turned ? (int64_t)g * columns + k : (int64_t)k * gates + g) * width;
             for (int32_t u = 0; u < hidden; u++) {
-                int64_t row = gate * hidden + u;
-                to[u] = column == 0    ? bias[row]
-                        : column <= in ? w_ih[row * in + column - 1]
-                                       : w_hh[row * hidden + column - 1 - in];
+                int32_t from = turned ? u ^ k : k;
+                int64_t row = (int64_t)order[g] * hidden + u;
+                column[u] = from < hidden ? w_hh[row * hidden + from] : 0.0f;
             }
         }
     }
 }
 
-static int64_t gru_floats(const bl_program *program, const bl_op *op)
+static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
 {
-    int64_t columns = rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
-    return (4 + columns * 3) * width_of(program, op);
+    static const int order[] = {1, 0, 2, 3}; /* the spec's are i, f, g, o */
+    const float *bias = array_at(program, op, 2);
+    int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
+    for (int32_t g = 0; g < 4; g++) {
+        memcpy(to + g * width, bias + order[g] * hidden, (size_t)hidden * sizeof *to);
+    }
+    pack_gates(program, op, order, 4, to + 4 * (int64_t)width);
 }
 
-/* bl_gru_job says the order; lanes past the last hidden unit stay zero. */
 static void pack_gru(const bl_program *program, const bl_op *op, float *to)
 {
-    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
-                *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
-    int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int64_t width = width_of(program, op);
+    static const int order[] = {0, 1, 2};
+    const float *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
+    int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
     for (int32_t u = 0; u < hidden; u++) {
         to[u] = bias_ih[u] + bias_hh[u];
         to[width + u] = bias_ih[hidden + u] + bias_hh[hidden + u];
         to[2 * width + u] = bias_ih[2 * hidden + u];
         to[3 * width + u] = bias_hh[2 * hidden + u];
     }
-    to += 4 * width;
-    for (int32_t column = 0; column < in + hidden; column++) {
-        for (int64_t gate = 0; gate < 3; gate++, to += width) {
-            for (int32_t u = 0; u < hidden; u++) {
-                int64_t row = gate * hidden + u;
-                to[u] = column < in ? w_ih[row * in + column] : w_hh[row * hidden + column - in];
-            }
-        }
-    }
+    pack_gates(program, op, order, 3, to + 4 * (int64_t)width);
 }
 
 static int64_t packed_floats(const bl_program *program, const bl_op *op)
@@ -116,8 +137,8 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
     int64_t floats = 0;
     switch (op->kind) {
     case BL_OP_CONV1D: floats = conv1d_floats(program, op); break;
-    case BL_OP_LSTM: floats = lstm_floats(program, op); break;
-    case BL_OP_GRU: floats = gru_floats(program, op); break;
+    case BL_OP_LSTM:
+    case BL_OP_GRU: floats = recurrent_floats(program, op); break;
     default: break;
     }
     return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
@@ -144,6 +165,37 @@ static int64_t own_floats(const bl_program *program, const bl_step *step, const 
     return shared ? 0 : packed_floats(program, &step->op);
 }
 
+static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
+{
+    int lstm = step->op.kind == BL_OP_LSTM;
+    (lstm ? pack_lstm : pack_gru)(program, &step->op, to);
+    step->weights = to;
+    step->second = array_at(program, &step->op, lstm ? 3 : 4);
+    step->state_floats = (lstm ? 3 : 2) * (int64_t)width_of(program, &step->op);
+    step->run_all = bl_run_recurrent;
+    step->layers = 1;
+}
+
+/* Make a recurrent step the head of those behind it that read its output and run on the same kernels, as long as a layer is
+ * one vector wide: their frames can take turns. */
+static void stack_steps(bl_program *program)
+{
+    bl_step *head = NULL;
+    for (bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
+        if (step->layers == 0 || width_of(program, &step->op) > step->kernels->vector_frames) {
+            head = NULL;
+            continue;
+        }
+        if (head && head->layers < BL_MOST_CELLS && head->op.kind == step->op.kind
+            && head->kernels == step->kernels && step->op.inputs[0] == step[-1].op.outputs[0]) {
+            head->layers++;
+            step->layers = 0;
+        } else {
+            head = step;
+        }
+    }
+}
+
 static void pack_step(bl_program *program, bl_step *step, const bl_step *last, float *to)
 {
     static bl_run *const runs[] = {
@@ -153,9 +205,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
         [BL_OP_MULTIPLY] = bl_run_multiply,
         [BL_OP_AFFINE] = bl_run_affine,
         [BL_OP_CROSSFADE] = bl_run_crossfade,
-        [BL_OP_LSTM] = bl_run_lstm,
         [BL_OP_KNOB] = bl_run_knob,
-        [BL_OP_GRU] = bl_run_gru,
         [BL_OP_COPY] = bl_run_copy,
         [BL_OP_MAXPOOL] = bl_run_maxpool,
         [BL_OP_UPSAMPLE] = bl_run_upsample,
@@ -164,6 +214,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     };
     const bl_op *op = &step->op;
     step->run = runs[op->kind];
+    step->kernels = kernels_of(program, op);
     step->weights = array_at(program, op, 0);
     switch (op->kind) {
     case BL_OP_CONV1D:
@@ -176,17 +227,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     case BL_OP_ACTIVATE: step->second = array_at(program, op, 3); break;
     case BL_OP_AFFINE: step->second = array_at(program, op, 1); break;
     case BL_OP_LSTM:
-        pack_lstm(program, op, to);
-        step->weights = to;
-        step->second = array_at(program, op, 3);
-        step->state_floats = 3 * width_of(program, op);
-        break;
-    case BL_OP_GRU:
-        pack_gru(program, op, to);
-        step->weights = to;
-        step->second = array_at(program, op, 4);
-        step->state_floats = 2 * width_of(program, op);
-        break;
+    case BL_OP_GRU: pack_recurrent(program, step, to); break;
     case BL_OP_KNOB: step->knob = program->knob_count++; break;
     default: break;
     }
@@ -221,5 +262,6 @@ bl_status bl_pack_steps(bl_program *program)
         to += own_floats(program, step, last);
         last = step->op.kind == BL_OP_CONV1D ? step : last;
     }
+    stack_steps(program);
     return BL_OK;
 }

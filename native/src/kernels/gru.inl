@@ -1,4 +1,4 @@
-/* GRU: hidden units lie in the lanes, frames follow each other. Sums run bias, inputs, hidden, in that order. */
+/* GRU: hidden units lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. */
 
 BL_INLINE void gru_gather(vec *r, vec *z, vec *n, const float *weights, const float *from, int64_t pitch,
                           int32_t count, int64_t width)
@@ -11,9 +11,10 @@ BL_INLINE void gru_gather(vec *r, vec *z, vec *n, const float *weights, const fl
     }
 }
 
-static void gru_frame(const bl_gru_job *job, int32_t t)
+static void gru_frame(const bl_recurrent_job *job, int32_t t)
 {
     int64_t width = job->width;
+    float *h = job->state, *next = h + width;
     for (int32_t u = 0; u < job->width; u += VEC_FRAMES) {
         const float *w = job->weights + u;
         vec r = vec_load(w), z = vec_load(w + width);
@@ -21,19 +22,38 @@ static void gru_frame(const bl_gru_job *job, int32_t t)
         w += 4 * width;
         gru_gather(&r, &z, &from_x, w, job->x.p + t, job->x.pitch, job->inputs, width);
         w += 3 * width * job->inputs;
-        gru_gather(&r, &z, &from_h, w, job->h, 1, job->hidden, width);
+        gru_gather(&r, &z, &from_h, w, h, 1, job->hidden, width);
         vec n = vec_tanh(vec_fma(vec_sigmoid(r), from_h, from_x));
-        vec_store(job->next + u, vec_fma(vec_sigmoid(z), vec_load(job->h + u) - n, n));
+        vec_store(next + u, vec_fma(vec_sigmoid(z), vec_load(h + u) - n, n));
     }
     for (int32_t u = 0; u < job->hidden; u++) {
-        job->h[u] = job->next[u];
-        job->y.p[u * job->y.pitch + t] = job->next[u];
+        h[u] = next[u];
+        job->y.p[u * job->y.pitch + t] = next[u];
     }
 }
 
-static void gru(const bl_gru_job *job)
+BL_INLINE void gru_cell(const bl_recurrent_job *job, const float *x, int64_t x_pitch, cell_state *state)
 {
-    for (int32_t t = 0; t < job->frames; t++) {
-        gru_frame(job, t);
+    vec gates[3], turned[CELL];
+    vec from_h = vec_load(job->weights + 3 * CELL);
+    const float *w = input_product(gates, 3, job->weights, x, x_pitch, job->inputs);
+    turn(turned, state->h);
+    vec r = one_plus_exp_minus(turned_product(gates[0], w, turned));
+    from_h = turned_product(from_h, w + 2 * CELL * CELL, turned);
+    vec z = one_plus_exp_minus(turned_product(gates[1], w + CELL * CELL, turned));
+    vec n = vec_tanh(gates[2] + from_h / r);
+    state->h = n + (state->h - n) / z;
+}
+
+static void gru(const bl_recurrent_job *jobs, int32_t count)
+{
+    if (jobs->width == CELL) {
+        run_cells(gru_cell, jobs, count);
+        return;
+    }
+    for (; count > 0; count--, jobs++) {
+        for (int32_t t = 0; t < jobs->frames; t++) {
+            gru_frame(jobs, t);
+        }
     }
 }

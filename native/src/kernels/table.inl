@@ -14,6 +14,8 @@
 
 #include "conv1d.inl"
 #include "elementwise.inl"
+#include "recurrent.inl"
+
 #include "gru.inl"
 #include "lstm.inl"
 #include "maxpool.inl"

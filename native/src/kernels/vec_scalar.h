@@ -36,4 +36,8 @@ static inline vec vec_scale(vec p, vec n)
     return p * vec_from_bits((int32_t)((uint32_t)(vec_to_int(n) + 127) << 23));
 }
 
+/* Lane i is v's lane i ^ k; and b's where i has bit k, else a's: there is one lane. */
+static inline vec vec_swap(vec v, int k) { return (void)k, v; }
+static inline vec vec_mix(vec a, vec b, int k) { return (void)b, (void)k, a; }
+
 #endif
