@@ -109,7 +109,7 @@ static void pack_gates(const bl_program *program, const bl_op *op, const int *or
 
 static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
 {
-    static const int order[] = {1, 0, 2, 3}; /* the spec's are i, f, g, o */
+    static const int order[] = {0, 1, 2, 3};
     const float *bias = array_at(program, op, 2);
     int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
     for (int32_t g = 0; g < 4; g++) {
@@ -176,13 +176,15 @@ static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
     step->layers = 1;
 }
 
-/* Make a recurrent step the head of those behind it that read its output and run on the same kernels, as long as a layer is
- * one vector wide: their frames can take turns. */
+/* Make a recurrent step the head of those behind it that read its output and run on the same kernels, as long as a
+ * layer is one vector wide: their frames can take turns. Vectors of sixteen leave nothing to gain: a machine that has
+ * them is as good as busy with one layer. */
 static void stack_steps(bl_program *program)
 {
     bl_step *head = NULL;
     for (bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
-        if (step->layers == 0 || width_of(program, &step->op) > step->kernels->vector_frames) {
+        int32_t lanes = step->kernels->vector_frames;
+        if (step->layers == 0 || width_of(program, &step->op) > lanes || lanes > 8) {
             head = NULL;
             continue;
         }

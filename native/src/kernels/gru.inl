@@ -32,23 +32,35 @@ static void gru_frame(const bl_recurrent_job *job, int32_t t)
     }
 }
 
-BL_INLINE void gru_cell(const bl_recurrent_job *job, const float *x, int64_t x_pitch, cell_state *state)
+BL_INLINE void gru_turn(const cell *cells, int count, int32_t turn, cell_state *states)
 {
-    vec gates[3], turned[CELL];
-    vec from_h = vec_load(job->weights + 3 * CELL);
-    const float *w = input_product(gates, 3, job->weights, x, x_pitch, job->inputs);
-    turn(turned, state->h);
-    vec r = one_plus_exp_minus(turned_product(gates[0], w, turned));
-    from_h = turned_product(from_h, w + 2 * CELL * CELL, turned);
-    vec z = one_plus_exp_minus(turned_product(gates[1], w + CELL * CELL, turned));
-    vec n = vec_tanh(gates[2] + from_h / r);
-    state->h = n + (state->h - n) / z;
+    vec gates[MOST_CELLS][3], from_h[MOST_CELLS];
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        vec turned[CELL];
+        const float *w = cell_inputs(gates[n], 3, &cells[n], turn);
+        turn_lanes(turned, states[n].h);
+        gates[n][0] = turned_product(gates[n][0], w, turned);
+        from_h[n] = turned_product(vec_load(cells[n].job->weights + 3 * CELL), w + 2 * CELL * CELL, turned);
+        gates[n][1] = turned_product(gates[n][1], w + CELL * CELL, turned);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        gates[n][2] = gates[n][2] + from_h[n] / vec_sigmoid_bottom(gates[n][0]);
+        gates[n][1] = vec_sigmoid_bottom(gates[n][1]);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        quotient t = vec_tanh_quotient_soon(gates[n][2]);
+        vec new = t.top / t.bottom;
+        states[n].h = new + (states[n].h - new) / gates[n][1];
+    }
 }
 
 static void gru(const bl_recurrent_job *jobs, int32_t count)
 {
     if (jobs->width == CELL) {
-        run_cells(gru_cell, jobs, count);
+        run_cells(gru_turn, jobs, count);
         return;
     }
     for (; count > 0; count--, jobs++) {

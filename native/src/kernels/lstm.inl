@@ -1,16 +1,43 @@
-/* LSTM: gates lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. The gates that c waits
- * for come first; their sigmoids and tanh are quotients whose divisions are merged. */
+/* LSTM: gates lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. Gates come in the order
+ * in which c waits longest for them; sigmoids and tanh are quotients whose divisions are merged. */
 
-BL_INLINE void lstm_cell(const bl_recurrent_job *job, const float *x, int64_t x_pitch, cell_state *state)
+/* sigmoid(at) * tanh(x), at given as what its sigmoid divides by. */
+BL_INLINE vec gated_tanh(vec at, vec x)
 {
-    vec gates[4], turned[CELL];
-    const float *w = input_product(gates, 4, job->weights, x, x_pitch, job->inputs);
-    turn(turned, state->h);
-    vec kept = state->c / one_plus_exp_minus(turned_product(gates[0], w, turned));
-    vec at = turned_product(gates[1], w + CELL * CELL, turned);
-    vec c = kept + gated_tanh(at, turned_product(gates[2], w + 2 * CELL * CELL, turned));
-    state->c = c;
-    state->h = gated_tanh(turned_product(gates[3], w + 3 * CELL * CELL, turned), c);
+    quotient t = vec_tanh_quotient_soon(x);
+    return t.top / (t.bottom * at);
+}
+
+BL_INLINE void lstm_turn(const cell *cells, int count, int32_t turn, cell_state *states)
+{
+    vec gates[MOST_CELLS][4], i[MOST_CELLS];
+    quotient t[MOST_CELLS];
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        vec turned[CELL];
+        const float *w = cell_inputs(gates[n], 4, &cells[n], turn);
+        turn_lanes(turned, states[n].h);
+        gates[n][0] = turned_product(gates[n][0], w, turned);
+        gates[n][1] = turned_product(gates[n][1], w + CELL * CELL, turned);
+        gates[n][2] = turned_product(gates[n][2], w + 2 * CELL * CELL, turned);
+        gates[n][3] = turned_product(gates[n][3], w + 3 * CELL * CELL, turned);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        i[n] = vec_sigmoid_bottom(gates[n][0]);
+        states[n].c = states[n].c / vec_sigmoid_bottom(gates[n][1]);
+        t[n] = vec_tanh_quotient_soon(gates[n][2]);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        states[n].c = states[n].c + t[n].top / (t[n].bottom * i[n]);
+        gates[n][3] = vec_sigmoid_bottom(gates[n][3]);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        t[n] = vec_tanh_quotient_soon(states[n].c);
+        states[n].h = t[n].top / (t[n].bottom * gates[n][3]);
+    }
 }
 
 BL_INLINE void lstm_gather(vec gates[4], const float *weights, int64_t step, const float *from, int64_t pitch,
@@ -40,9 +67,10 @@ static void lstm_frame(const bl_recurrent_job *job, int32_t t)
         }
         lstm_gather(gates, w + step, step, job->x.p + t, job->x.pitch, job->inputs, width);
         lstm_gather(gates, w + step * (1 + job->inputs), step, h, 1, job->hidden, width);
-        vec c = vec_load(kept + u) / one_plus_exp_minus(gates[0]) + gated_tanh(gates[1], gates[2]);
+        vec c = vec_load(kept + u) / vec_sigmoid_bottom(gates[1])
+                + gated_tanh(vec_sigmoid_bottom(gates[0]), gates[2]);
         vec_store(kept + u, c);
-        vec_store(next + u, gated_tanh(gates[3], c));
+        vec_store(next + u, gated_tanh(vec_sigmoid_bottom(gates[3]), c));
     }
     for (int32_t u = 0; u < job->hidden; u++) {
         h[u] = next[u];
@@ -53,7 +81,7 @@ static void lstm_frame(const bl_recurrent_job *job, int32_t t)
 static void lstm(const bl_recurrent_job *jobs, int32_t count)
 {
     if (jobs->width == CELL) {
-        run_cells(lstm_cell, jobs, count);
+        run_cells(lstm_turn, jobs, count);
         return;
     }
     for (; count > 0; count--, jobs++) {

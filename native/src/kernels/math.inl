@@ -26,24 +26,44 @@ BL_INLINE vec vec_at_least(vec v, float low) { return vec_max(vec_splat(low), v)
 /* v, the largest number there is standing for infinity. */
 BL_INLINE vec vec_finite(vec v) { return vec_clamp(v, -FLT_MAX, FLT_MAX); }
 
-/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the result is not
+/* p times scale. */
+typedef struct scaled {
+    vec p;
+    vec scale;
+} scaled;
+
+/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
  * normal and flushes to zero; above 88.3 it stays what it is there. */
-BL_INLINE vec vec_exp_signed(vec x, float sign)
+BL_INLINE scaled vec_exp_scaled(vec x, float sign)
 {
     x = sign < 0.0f ? vec_clamp(x, -88.3f, 87.6f) : vec_clamp(x, -87.6f, 88.3f);
-    vec n = vec_fma(x, vec_splat(sign * 1.44269504f), vec_splat(MATH_ROUND)) - MATH_ROUND;
+    /* The sum's last bits hold n plus the exponent's bias. */
+    vec sum = vec_fma(x, vec_splat(sign * 1.44269504f), vec_splat(MATH_ROUND + 127.0f));
+    vec n = sum - (MATH_ROUND + 127.0f);
     vec r = vec_fma(n, vec_splat(sign * -0.693359375f), x);
     r = vec_fma(n, vec_splat(sign * 2.12194440e-4f), r);
     vec square = r * r;
     vec low = vec_fma(vec_splat(sign * 1.66671142e-1f), r, vec_splat(4.99992311e-1f));
     vec high = vec_fma(vec_splat(sign * 8.31250381e-3f), r, vec_splat(4.18903343e-2f));
     vec line = sign < 0.0f ? 1.0f - r : 1.0f + r;
-    return vec_scale(vec_fma(vec_fma(high, square, low), square, line), n);
+    vec p = vec_fma(vec_fma(high, square, low), square, line);
+    return (scaled){p, vec_from_bits(vec_bits(sum) << 23)};
 }
 
-BL_INLINE vec vec_exp(vec x) { return vec_exp_signed(x, 1.0f); }
+BL_INLINE vec vec_exp(vec x)
+{
+    scaled e = vec_exp_scaled(x, 1.0f);
+    return e.p * e.scale;
+}
 
-BL_INLINE vec vec_sigmoid(vec x) { return 1.0f / (1.0f + vec_exp_signed(x, -1.0f)); }
+/* 1 + exp(-x): what a sigmoid divides by. */
+BL_INLINE vec vec_sigmoid_bottom(vec x)
+{
+    scaled e = vec_exp_scaled(x, -1.0f);
+    return vec_fma(e.p, e.scale, vec_splat(1.0f));
+}
+
+BL_INLINE vec vec_sigmoid(vec x) { return 1.0f / vec_sigmoid_bottom(x); }
 
 /* A value as a quotient, for those that divide by something else too. */
 typedef struct quotient {
@@ -64,6 +84,19 @@ BL_INLINE quotient vec_tanh_quotient(vec x)
     v = vec_fma(v, z, vec_splat(3.7f));
     u = vec_fma(u, z, vec_splat(1.85f)) * x;
     return (quotient){u * (v + v), vec_fma(v, v, u * u)};
+}
+
+/* The same by three more operations of which fewer wait for each other. */
+BL_INLINE quotient vec_tanh_quotient_soon(vec x)
+{
+    vec z = vec_min(vec_splat(81.0f), x * x);
+    x = vec_clamp(x, -9.0f, 9.0f);
+    vec u = vec_fma(vec_splat(2.11442777e-4f), z, vec_splat(5.50849251e-2f));
+    vec low = vec_fma(vec_splat(4.18502957e-1f), z, vec_splat(3.7f));
+    vec high = vec_fma(vec_splat(4.55036707e-6f), z, vec_splat(4.46494203e-3f));
+    u = vec_fma(u, z, vec_splat(1.85f));
+    vec v = vec_fma(high, z * z, low);
+    return (quotient){u * x * (v + v), vec_fma(u * z, u, v * v)};
 }
 
 BL_INLINE vec vec_tanh(vec x)

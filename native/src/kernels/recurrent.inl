@@ -5,19 +5,9 @@
 #define CELL VEC_FRAMES /* most hidden units of a cell, and frames kept until they are turned into rows */
 #define MOST_CELLS BL_MOST_CELLS
 
-/* What a sigmoid divides by. */
-BL_INLINE vec one_plus_exp_minus(vec x) { return 1.0f + vec_exp_signed(x, -1.0f); }
-
-/* sigmoid(at) * tanh(x) */
-BL_INLINE vec gated_tanh(vec at, vec x)
-{
-    quotient t = vec_tanh_quotient(x);
-    return t.top / (t.bottom * one_plus_exp_minus(at));
-}
-
 /* All ways to swap the lanes of h: with weights in the same order, their products add up to a product with a matrix
  * without any lane of h having to be spread over a vector. */
-BL_INLINE void turn(vec turned[CELL], vec h)
+BL_INLINE void turn_lanes(vec turned[CELL], vec h)
 {
     BL_UNROLL
     for (int k = 0; k < CELL; k++) {
@@ -42,26 +32,6 @@ BL_INLINE vec turned_product(vec start, const float *weights, const vec turned[C
         }
     }
     return SUMS == 1 ? sums[0] : (sums[0] + sums[1 % SUMS]) + (sums[2 % SUMS] + sums[3 % SUMS]);
-}
-
-/* The first `count` gates are their bias plus products with the inputs; returns the weights behind them. There are
- * four biases in any case. */
-BL_INLINE const float *input_product(vec *gates, int count, const float *weights, const float *x,
-                                     int64_t pitch, int32_t inputs)
-{
-    BL_UNROLL
-    for (int g = 0; g < count; g++) {
-        gates[g] = vec_load(weights + g * CELL);
-    }
-    weights += 4 * CELL;
-    for (int32_t j = 0; j < inputs; j++, x += pitch) {
-        vec value = vec_splat(*x);
-        BL_UNROLL
-        for (int g = 0; g < count; g++, weights += CELL) {
-            gates[g] = vec_fma(vec_load(weights), value, gates[g]);
-        }
-    }
-    return weights;
 }
 
 BL_INLINE void transpose_step(vec rows[CELL], int k)
@@ -107,12 +77,13 @@ static void cell_rows(const float *recent, bl_rows y, int32_t hidden, int32_t fr
 /* A cell at work: where a frame's inputs lie, and how many turns it is behind the first of its stack. */
 typedef struct cell {
     const bl_recurrent_job *job;
-    const float *x;
+    const float *x; /* + ((turn - behind) & x_mask) * x_step: inputs x_pitch apart */
     int64_t x_pitch;
     int32_t x_step;
     int32_t x_mask;
+    int32_t behind; /* 1 if the inputs are what another cell made of the turn before */
     int32_t delay;
-    float *recent; /* [frame % CELL][unit] */
+    float *recent; /* [turn % CELL][unit] */
 } cell;
 
 typedef struct cell_state {
@@ -120,11 +91,32 @@ typedef struct cell_state {
     vec c;
 } cell_state;
 
-/* One frame of one cell. */
-typedef void cell_frame(const bl_recurrent_job *job, const float *x, int64_t x_pitch, cell_state *state);
+/* One turn of `count` cells: a frame of each. What waits for a cell's own sums comes after the sums of all. */
+typedef void cell_turn(const cell *cells, int count, int32_t turn, cell_state *states);
 
-/* Turns `from` to `to` of `count` cells that all have a frame in each. */
-BL_INLINE void run_turns(cell_frame *frame, const cell *cells, int count, int32_t from, int32_t to)
+/* The first `count` gates are their bias plus products with the inputs; returns the weights behind them. There are
+ * four biases in any case. */
+BL_INLINE const float *cell_inputs(vec *gates, int count, const cell *one, int32_t turn)
+{
+    const float *weights = one->job->weights;
+    const float *x = one->x + (int64_t)((turn - one->behind) & one->x_mask) * one->x_step;
+    BL_UNROLL
+    for (int g = 0; g < count; g++) {
+        gates[g] = vec_load(weights + g * CELL);
+    }
+    weights += 4 * CELL;
+    for (int32_t j = 0; j < one->job->inputs; j++, x += one->x_pitch) {
+        vec value = vec_splat(*x);
+        BL_UNROLL
+        for (int g = 0; g < count; g++, weights += CELL) {
+            gates[g] = vec_fma(vec_load(weights), value, gates[g]);
+        }
+    }
+    return weights;
+}
+
+/* Turns `from` to `to` of `count` cells that all have a frame in each, at most as many as `recent` holds. */
+BL_INLINE void run_turns(cell_turn *run, const cell *cells, int count, int32_t from, int32_t to)
 {
     cell_state states[MOST_CELLS];
     BL_UNROLL
@@ -133,22 +125,19 @@ BL_INLINE void run_turns(cell_frame *frame, const cell *cells, int count, int32_
         states[n].c = vec_load(cells[n].job->state + CELL);
     }
     for (int32_t turn = from; turn < to; turn++) {
+        run(cells, count, turn, states);
         BL_UNROLL
-        for (int n = count - 1; n >= 0; n--) { /* who follows reads its inputs before they are overwritten */
-            const cell *one = &cells[n];
-            int32_t t = turn - one->delay, at = t % CELL;
-            frame(one->job, one->x + (int64_t)(t & one->x_mask) * one->x_step, one->x_pitch, &states[n]);
-            vec_store(one->recent + at * CELL, states[n].h);
-            if (__builtin_expect(at == CELL - 1 || t == one->job->frames - 1, 0)) {
-                cell_rows(one->recent, (bl_rows){one->job->y.p + t - at, one->job->y.pitch}, one->job->hidden,
-                          at + 1);
-            }
+        for (int n = 0; n < count; n++) {
+            vec_store(cells[n].recent + turn % CELL * CELL, states[n].h);
         }
     }
     BL_UNROLL
     for (int n = 0; n < count; n++) {
         vec_store(cells[n].job->state, states[n].h);
         vec_store(cells[n].job->state + CELL, states[n].c);
+        bl_rows y = cells[n].job->y;
+        cell_rows(cells[n].recent + from % CELL * CELL, (bl_rows){y.p + from - cells[n].delay, y.pitch},
+                  cells[n].job->hidden, to - from);
     }
 }
 
@@ -170,25 +159,28 @@ static int32_t cells_of_turn(const cell *cells, int32_t count, int32_t turn, cel
 }
 
 /* Run cells side by side to the end: a stack's start behind each other and end behind each other. */
-BL_INLINE void run_cells(cell_frame *frame, const bl_recurrent_job *jobs, int32_t count)
+BL_INLINE void run_cells(cell_turn *run, const bl_recurrent_job *jobs, int32_t count)
 {
     float recent[MOST_CELLS][CELL * CELL] __attribute__((aligned(64)));
     cell cells[MOST_CELLS], active[MOST_CELLS];
     for (int32_t n = 0; n < count; n++) {
         const bl_recurrent_job *job = &jobs[n];
-        cells[n] = (cell){job, job->x.p, job->x.pitch, 1, INT32_MAX, 0, recent[n]};
+        cells[n] = (cell){job, job->x.p, job->x.pitch, 1, INT32_MAX, 0, 0, recent[n]};
         if (job->follows) {
-            cells[n] = (cell){job, recent[n - 1], 1, CELL, CELL - 1, cells[n - 1].delay + 1, recent[n]};
+            cells[n] = (cell){job, recent[n - 1], 1, CELL, CELL - 1, 1, cells[n - 1].delay + 1, recent[n]};
         }
     }
     int32_t until;
     for (int32_t turn = 0;; turn = until) {
-        switch (cells_of_turn(cells, count, turn, active, &until)) {
+        int32_t found = cells_of_turn(cells, count, turn, active, &until);
+        int32_t full = (turn / CELL + 1) * CELL;
+        until = until < full ? until : full;
+        switch (found) {
         case 0: return;
-        case 1: run_turns(frame, active, 1, turn, until); break;
-        case 2: run_turns(frame, active, 2, turn, until); break;
-        case 3: run_turns(frame, active, 3, turn, until); break;
-        default: run_turns(frame, active, 4, turn, until); break;
+        case 1: run_turns(run, active, 1, turn, until); break;
+        case 2: run_turns(run, active, 2, turn, until); break;
+        case 3: run_turns(run, active, 3, turn, until); break;
+        default: run_turns(run, active, 4, turn, until); break;
         }
     }
 }

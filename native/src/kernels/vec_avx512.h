@@ -7,7 +7,6 @@
 #define VEC_FRAMES 16
 #define VEC_REGISTERS 32
 #define VEC_OWN_SELECT
-#define VEC_OWN_SCALE
 
 #include "vec_lanes.h"
 
@@ -30,9 +29,6 @@ static inline vec vec_select(vec_mask m, vec yes, vec no)
 /* The smaller and the larger of two; b where either is NaN. */
 static inline vec vec_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
 static inline vec vec_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
-
-/* p 2^n for whole n. */
-static inline vec vec_scale(vec p, vec n) { return (vec)_mm512_scalef_ps((__m512)p, (__m512)n); }
 
 /* Lane i is v's lane i ^ k. */
 static inline vec vec_swap(vec v, int k)

@@ -1,6 +1,6 @@
 /* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
  * defined VEC_FRAMES and VEC_REGISTERS, and defines vec_fma afterwards: whether it fuses is the machine's. One
- * that has better comparisons and selections than these says VEC_OWN_SELECT and brings them, or VEC_OWN_SCALE. */
+ * that has better comparisons and selections than these says VEC_OWN_SELECT and brings them */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
 
@@ -18,11 +18,7 @@ static inline vec vec_splat(float x) { return x - (vec){0}; }
 static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
 static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
 static inline vec vec_from_bits(vec_int a) { return (vec)a; }
-
-#ifndef VEC_OWN_SCALE
-/* p 2^n for whole n from -126 to 127. */
-static inline vec vec_scale(vec p, vec n) { return p * vec_from_bits((vec_to_int(n) + 127) << 23); }
-#endif
+static inline vec_int vec_bits(vec a) { return (vec_int)a; }
 
 #ifndef VEC_OWN_SELECT
 typedef vec_int vec_mask;

@@ -30,10 +30,11 @@ static inline vec vec_from_bits(vec_int a)
     memcpy(&v, &a, sizeof v);
     return v;
 }
-/* p 2^n for whole n from -126 to 127. */
-static inline vec vec_scale(vec p, vec n)
+static inline vec_int vec_bits(vec a)
 {
-    return p * vec_from_bits((int32_t)((uint32_t)(vec_to_int(n) + 127) << 23));
+    vec_int bits;
+    memcpy(&bits, &a, sizeof bits);
+    return bits;
 }
 
 /* Lane i is v's lane i ^ k; and b's where i has bit k, else a's: there is one lane. */
