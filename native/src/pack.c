@@ -67,11 +67,15 @@ static int32_t width_of(const bl_program *program, const bl_op *op)
     return bl_round_up(rows_at(program, op->outputs[0]), kernels_of(program, op)->vector_frames);
 }
 
-/* Columns of w_hh when packed: in a vector every lane has one, used or not. */
+/* Whether w_hh is packed for h's lanes to be turned; then it has a column for each lane, used or not. */
+static int is_turned(const bl_program *program, const bl_op *op)
+{
+    return width_of(program, op) <= 2 * kernels_of(program, op)->vector_frames;
+}
+
 static int32_t hidden_columns(const bl_program *program, const bl_op *op)
 {
-    int32_t hidden = rows_at(program, op->outputs[0]), lanes = kernels_of(program, op)->vector_frames;
-    return hidden <= lanes ? lanes : hidden;
+    return is_turned(program, op) ? width_of(program, op) : rows_at(program, op->outputs[0]);
 }
 
 static int64_t recurrent_floats(const bl_program *program, const bl_op *op)
@@ -81,27 +85,30 @@ static int64_t recurrent_floats(const bl_program *program, const bl_op *op)
     return (4 + gates * columns) * width_of(program, op);
 }
 
-/* w_ih and w_hh in the order that bl_recurrent_job says; order[g] is the spec's number of the gate that comes g-th. */
-static void pack_gates(const bl_program *program, const bl_op *op, const int *order, int32_t gates, float *to)
+/* w_ih and w_hh in the order that bl_recurrent_job says; */
+static void pack_gates(const bl_program *program, const bl_op *op, int32_t gates, float *to)
 {
     const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1);
     int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int32_t width = width_of(program, op), columns = hidden_columns(program, op);
-    int32_t turned = width == kernels_of(program, op)->vector_frames;
+    int32_t width = width_of(program, op), lanes = kernels_of(program, op)->vector_frames;
+    int32_t turned = is_turned(program, op), vectors = width / lanes;
     for (int32_t g = 0; g < gates; g++) {
-        const float *rows = w_ih + (int64_t)order[g] * hidden * in;
+        const float *rows = w_ih + (int64_t)g * hidden * in;
         for (int64_t i = 0; i < (int64_t)in * hidden; i++) {
             to[(i % in * gates + g) * width + i / in] = rows[i];
         }
     }
     to += (int64_t)in * gates * width;
     for (int32_t g = 0; g < gates; g++) {
-        for (int32_t k = 0; k < columns; k++) {
-            float *column = to + (turned ? (int64_t)g * columns + k : (int64_t)k * gates + g) * width;
-            for (int32_t u = 0; u < hidden; u++) {
-                int32_t from = turned ? u ^ k : k;
-                int64_t row = (int64_t)order[g] * hidden + u;
-                column[u] = from < hidden ? w_hh[row * hidden + from] : 0.0f;
+        const float *rows = w_hh + (int64_t)g * hidden * hidden;
+        for (int32_t u = 0; u < hidden; u++) {
+            for (int32_t j = 0; j < hidden; j++) {
+                int64_t at = ((int64_t)j * gates + g) * width + u;
+                if (turned) {
+                    int64_t vector = ((int64_t)(g * vectors + u / lanes) * vectors + j / lanes) * lanes;
+                    at = (vector + ((u ^ j) & (lanes - 1))) * lanes + u % lanes;
+                }
+                to[at] = rows[(int64_t)u * hidden + j];
             }
         }
     }
@@ -109,18 +116,16 @@ static void pack_gates(const bl_program *program, const bl_op *op, const int *or
 
 static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
 {
-    static const int order[] = {0, 1, 2, 3};
     const float *bias = array_at(program, op, 2);
     int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
     for (int32_t g = 0; g < 4; g++) {
-        memcpy(to + g * width, bias + order[g] * hidden, (size_t)hidden * sizeof *to);
+        memcpy(to + g * width, bias + g * hidden, (size_t)hidden * sizeof *to);
     }
-    pack_gates(program, op, order, 4, to + 4 * (int64_t)width);
+    pack_gates(program, op, 4, to + 4 * (int64_t)width);
 }
 
 static void pack_gru(const bl_program *program, const bl_op *op, float *to)
 {
-    static const int order[] = {0, 1, 2};
     const float *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
     int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
     for (int32_t u = 0; u < hidden; u++) {
@@ -129,7 +134,7 @@ static void pack_gru(const bl_program *program, const bl_op *op, float *to)
         to[2 * width + u] = bias_ih[2 * hidden + u];
         to[3 * width + u] = bias_hh[2 * hidden + u];
     }
-    pack_gates(program, op, order, 3, to + 4 * (int64_t)width);
+    pack_gates(program, op, 3, to + 4 * (int64_t)width);
 }
 
 static int64_t packed_floats(const bl_program *program, const bl_op *op)
@@ -171,7 +176,7 @@ static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
     (lstm ? pack_lstm : pack_gru)(program, &step->op, to);
     step->weights = to;
     step->second = array_at(program, &step->op, lstm ? 3 : 4);
-    step->state_floats = (lstm ? 3 : 2) * (int64_t)width_of(program, &step->op);
+    step->state_floats = 3 * (int64_t)width_of(program, &step->op);
     step->run_all = bl_run_recurrent;
     step->layers = 1;
 }

@@ -14,7 +14,7 @@ BL_INLINE void gru_gather(vec *r, vec *z, vec *n, const float *weights, const fl
 static void gru_frame(const bl_recurrent_job *job, int32_t t)
 {
     int64_t width = job->width;
-    float *h = job->state, *next = h + width;
+    float *h = job->state, *next = h + 2 * width;
     for (int32_t u = 0; u < job->width; u += VEC_FRAMES) {
         const float *w = job->weights + u;
         vec r = vec_load(w), z = vec_load(w + width);
@@ -57,6 +57,28 @@ BL_INLINE void gru_turn(const cell *cells, int count, int32_t turn, cell_state *
     }
 }
 
+BL_INLINE void gru_pair(const bl_recurrent_job *job, const float *x, pair_state *state)
+{
+    vec halves[6], turned[2][CELL];
+    const float *w = pair_inputs(halves, 3, job, x);
+    turn_lanes(turned[0], state->h[0]);
+    turn_lanes(turned[1], state->h[1]);
+    BL_UNROLL
+    for (int i = 0; i < 4; i++) {
+        halves[i] = pair_product(halves[i], w + 2 * i * CELL * CELL, turned);
+    }
+    vec next[2];
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        vec from_h =
+            pair_product(vec_load(job->weights + (6 + v) * CELL), w + (8 + 2 * v) * CELL * CELL, turned);
+        vec n = vec_tanh(halves[4 + v] + from_h / vec_sigmoid_bottom(halves[v]));
+        next[v] = n + (state->h[v] - n) / vec_sigmoid_bottom(halves[2 + v]);
+    }
+    state->h[0] = next[0];
+    state->h[1] = next[1];
+}
+
 static void gru(const bl_recurrent_job *jobs, int32_t count)
 {
     if (jobs->width == CELL) {
@@ -64,6 +86,10 @@ static void gru(const bl_recurrent_job *jobs, int32_t count)
         return;
     }
     for (; count > 0; count--, jobs++) {
+        if (jobs->width == 2 * CELL) {
+            run_pair(gru_pair, jobs);
+            continue;
+        }
         for (int32_t t = 0; t < jobs->frames; t++) {
             gru_frame(jobs, t);
         }

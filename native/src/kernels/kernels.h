@@ -42,15 +42,16 @@ typedef struct bl_conv_job {
 } bl_conv_job;
 
 /* One LSTM or GRU layer over one chunk. width = hidden rounded up to whole vectors. Weights are, all [width] per gate,
- * LSTM: bias[4], w_ih[in][4], w_hh; gates f, i, g, o; state h, c and room for the next h.
- * GRU:  bias[4] (r, z, n from the input and n from h), w_ih[in][3], w_hh; gates r, z, n; state h and room for the next.
- * w_hh is [hidden][gate] where width is several vectors. Where it is one, it is [gate][k], k up to the lanes of a
- * vector, and lane u of k weighs h[u ^ k]; lanes and weights past the last hidden unit are zero. */
+ * LSTM: bias[4], w_ih[in][4], w_hh; gates f, i, g, o; 
+ * GRU:  bias[4] (r, z, n from the input and n from h), w_ih[in][3], w_hh; gates r, z, n.
+ * w_hh is [hidden][gate] where width is more than two vectors. Else it is [gate][u][v][k], vectors all: u and v count the
+ * vectors of the width, k the lanes of one, and lane l of it weighs what lane l ^ k of h's vector v adds to lane l of
+ * the gate's vector u. Lanes and weights past the last hidden unit are zero. */
 typedef struct bl_recurrent_job {
     const float *weights;
     bl_rows x;
     bl_rows y;
-    float *state; /* [3][width] for LSTM, [2][width] for GRU */
+    float *state; /* [3][width]: h, c (room, in a GRU) and room for the next h */
     int32_t inputs;
     int32_t hidden;
     int32_t width;

@@ -40,6 +40,29 @@ BL_INLINE void lstm_turn(const cell *cells, int count, int32_t turn, cell_state 
     }
 }
 
+BL_INLINE void lstm_pair(const bl_recurrent_job *job, const float *x, pair_state *state)
+{
+    vec halves[8], turned[2][CELL];
+    const float *w = pair_inputs(halves, 4, job, x);
+    turn_lanes(turned[0], state->h[0]);
+    turn_lanes(turned[1], state->h[1]);
+    BL_UNROLL
+    for (int i = 0; i < 8; i++) {
+        halves[i] = pair_product(halves[i], w + 2 * i * CELL * CELL, turned);
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        quotient t = vec_tanh_quotient_soon(halves[4 + v]);
+        state->c[v] = state->c[v] / vec_sigmoid_bottom(halves[2 + v])
+                      + t.top / (t.bottom * vec_sigmoid_bottom(halves[v]));
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        quotient t = vec_tanh_quotient_soon(state->c[v]);
+        state->h[v] = t.top / (t.bottom * vec_sigmoid_bottom(halves[6 + v]));
+    }
+}
+
 BL_INLINE void lstm_gather(vec gates[4], const float *weights, int64_t step, const float *from, int64_t pitch,
                            int32_t count, int32_t width)
 {
@@ -85,6 +108,10 @@ static void lstm(const bl_recurrent_job *jobs, int32_t count)
         return;
     }
     for (; count > 0; count--, jobs++) {
+        if (jobs->width == 2 * CELL) {
+            run_pair(lstm_pair, jobs);
+            continue;
+        }
         for (int32_t t = 0; t < jobs->frames; t++) {
             lstm_frame(jobs, t);
         }

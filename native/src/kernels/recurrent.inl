@@ -46,13 +46,13 @@ BL_INLINE void transpose_step(vec rows[CELL], int k)
     }
 }
 
-/* Turn `frames` frames of h, one after the other, into rows. */
-static void cell_rows(const float *recent, bl_rows y, int32_t hidden, int32_t frames)
+/* Turn `frames` frames of h, `pitch` apart, into rows. */
+static void cell_rows(const float *recent, int32_t pitch, bl_rows y, int32_t hidden, int32_t frames)
 {
     if (frames < CELL) {
         for (int32_t u = 0; u < hidden; u++) {
             for (int32_t t = 0; t < frames; t++) {
-                y.p[u * y.pitch + t] = recent[t * CELL + u];
+                y.p[u * y.pitch + t] = recent[t * pitch + u];
             }
         }
         return;
@@ -60,7 +60,7 @@ static void cell_rows(const float *recent, bl_rows y, int32_t hidden, int32_t fr
     vec rows[CELL];
     BL_UNROLL
     for (int i = 0; i < CELL; i++) {
-        rows[i] = vec_load(recent + i * CELL);
+        rows[i] = vec_load(recent + i * pitch);
     }
     BL_UNROLL
     for (int k = 1; k < CELL; k *= 2) {
@@ -136,7 +136,7 @@ BL_INLINE void run_turns(cell_turn *run, const cell *cells, int count, int32_t f
         vec_store(cells[n].job->state, states[n].h);
         vec_store(cells[n].job->state + CELL, states[n].c);
         bl_rows y = cells[n].job->y;
-        cell_rows(cells[n].recent + from % CELL * CELL, (bl_rows){y.p + from - cells[n].delay, y.pitch},
+        cell_rows(cells[n].recent + from % CELL * CELL, CELL, (bl_rows){y.p + from - cells[n].delay, y.pitch},
                   cells[n].job->hidden, to - from);
     }
 }
@@ -182,5 +182,71 @@ BL_INLINE void run_cells(cell_turn *run, const bl_recurrent_job *jobs, int32_t c
         case 3: run_turns(run, active, 3, turn, until); break;
         default: run_turns(run, active, 4, turn, until); break;
         }
+    }
+}
+
+/* A layer of two vectors: what a cell is, but it takes no turns with others. */
+typedef struct pair_state {
+    vec h[2];
+    vec c[2];
+} pair_state;
+
+/* One frame of a pair; x is its inputs. */
+typedef void pair_frame(const bl_recurrent_job *job, const float *x, pair_state *state);
+
+/* start plus the product of one vector's rows of a matrix, as bl_recurrent_job says, with both turned h. */
+BL_INLINE vec pair_product(vec start, const float *weights, const vec turned[2][CELL])
+{
+    vec one = vec_fma(vec_load(weights), turned[0][0], start);
+    vec other = vec_load(weights + CELL * CELL) * turned[1][0];
+    BL_UNROLL
+    for (int k = 1; k < CELL; k++) {
+        one = vec_fma(vec_load(weights + k * CELL), turned[0][k], one);
+        other = vec_fma(vec_load(weights + (CELL + k) * CELL), turned[1][k], other);
+    }
+    return one + other;
+}
+
+/* The first 2 * `count` half gates: biases plus products with the inputs; returns the weights behind them. */
+BL_INLINE const float *pair_inputs(vec *halves, int count, const bl_recurrent_job *job, const float *x)
+{
+    const float *weights = job->weights;
+    BL_UNROLL
+    for (int i = 0; i < 2 * count; i++) {
+        halves[i] = vec_load(weights + i * CELL);
+    }
+    weights += 8 * CELL;
+    for (int32_t j = 0; j < job->inputs; j++, x += job->x.pitch) {
+        vec value = vec_splat(*x);
+        BL_UNROLL
+        for (int i = 0; i < 2 * count; i++, weights += CELL) {
+            halves[i] = vec_fma(vec_load(weights), value, halves[i]);
+        }
+    }
+    return weights;
+}
+
+BL_INLINE void run_pair(pair_frame *frame, const bl_recurrent_job *job)
+{
+    float recent[2 * CELL * CELL] __attribute__((aligned(64)));
+    float *at = job->state;
+    pair_state state = {{vec_load(at), vec_load(at + CELL)},
+                        {vec_load(at + 2 * CELL), vec_load(at + 3 * CELL)}};
+    for (int32_t begin = 0; begin < job->frames; begin += CELL) {
+        int32_t frames = job->frames - begin < CELL ? job->frames - begin : CELL;
+        for (int32_t t = 0; t < frames; t++) {
+            frame(job, job->x.p + begin + t, &state);
+            vec_store(recent + 2 * t * CELL, state.h[0]);
+            vec_store(recent + (2 * t + 1) * CELL, state.h[1]);
+        }
+        bl_rows y = {job->y.p + begin, job->y.pitch};
+        cell_rows(recent, 2 * CELL, y, CELL, frames);
+        cell_rows(recent + CELL, 2 * CELL, (bl_rows){y.p + CELL * y.pitch, y.pitch}, job->hidden - CELL,
+                  frames);
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        vec_store(at + v * CELL, state.h[v]);
+        vec_store(at + (2 + v) * CELL, state.c[v]);
     }
 }
