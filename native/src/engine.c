@@ -34,12 +34,6 @@ static void copy_in(const bl_moment *m, const float *in, int64_t stride, int32_t
     mirror_tensor(m, tensor);
 }
 
-static bl_moment moment_of(const bl_engine *engine, int32_t stream)
-{
-    bl_rows out = {engine->out.p + stream * engine->out_stream, engine->out.pitch};
-    return (bl_moment){engine, engine->memory + stream * engine->stream_floats, out};
-}
-
 static void copy_out(const bl_moment *m)
 {
     int32_t tensor = m->engine->program->output;
@@ -49,9 +43,14 @@ static void copy_out(const bl_moment *m)
 
 static void run_step(const bl_engine *engine, const bl_step *step)
 {
+    if (step->run_all) {
+        step->run_all(step, engine);
+    }
     for (int32_t s = 0; s < engine->streams; s++) {
-        bl_moment moment = moment_of(engine, s);
-        step->run(step, &moment);
+        bl_moment moment = bl_moment_of(engine, s);
+        if (!step->run_all) {
+            step->run(step, &moment);
+        }
         for (int i = 0; i < BL_OP_OUTPUTS; i++) {
             int32_t tensor = step->op.outputs[i];
             if (tensor != BL_NONE && engine->places[engine->ports[tensor].buffer].past == BL_PAST_RING) {
@@ -67,17 +66,17 @@ static void run_chunk(bl_engine *engine, const float *in, int64_t in_stride, int
 {
     const bl_program *program = engine->program;
     const int32_t written = engine->frames_now[engine->ports[program->output].rate];
-    const int direct = program->writes_out && (written & (program->kernels->vector_frames - 1)) == 0;
-    engine->direct = direct ? program->output : BL_NONE;
+    const int whole = (written & (program->kernels->vector_frames - 1)) == 0;
+    engine->direct = whole ? program->direct : BL_NONE;
     for (int32_t s = 0; s < engine->streams; s++) {
-        bl_moment moment = moment_of(engine, s);
+        bl_moment moment = bl_moment_of(engine, s);
         copy_in(&moment, in + s * in_stream, in_stride, frames);
     }
     for (int32_t i = 0; i < program->step_count; i++) {
         run_step(engine, &program->steps[i]);
     }
-    for (int32_t s = 0; s < engine->streams && !direct; s++) {
-        bl_moment moment = moment_of(engine, s);
+    for (int32_t s = 0; s < engine->streams && engine->direct == BL_NONE; s++) {
+        bl_moment moment = bl_moment_of(engine, s);
         copy_out(&moment);
     }
 }

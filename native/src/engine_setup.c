@@ -153,6 +153,7 @@ bl_status bl_engine_new(const bl_program *program, int32_t streams, int32_t max_
     }
     made->program = program;
     made->streams = streams;
+    made->direct = BL_NONE;
     made->chunk_frames = chunk_of(program, max_frames);
     bl_status status = allocate(made);
     if (status != BL_OK) {
@@ -186,9 +187,9 @@ static void set_initial(const bl_program *program, float *settled)
         const bl_span *spans = step->op.arrays;
         float *state = settled + program->history_floats + step->state_offset;
         if (step->op.kind == BL_OP_LSTM) {
-            float *h = state + step->state_floats / 3;
-            memcpy(h, program->blob + spans[3].offset, (size_t)spans[3].count * sizeof *h);
-            memcpy(state, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *state);
+            float *c = state + step->state_floats / 3;
+            memcpy(state, program->blob + spans[3].offset, (size_t)spans[3].count * sizeof *state);
+            memcpy(c, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *c);
         }
         if (step->op.kind == BL_OP_GRU) {
             memcpy(state, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *state);

@@ -13,15 +13,21 @@ typedef struct bl_step bl_step;
 /* Runs one op for one stream over the chunk at hand. [audio] */
 typedef void bl_run(const bl_step *step, const bl_moment *moment);
 
+/* The same for all streams, where these are better done together. [audio] */
+typedef void bl_run_all(const bl_step *step, const bl_engine *engine);
+
 /* An op made ready to run. */
 struct bl_step {
     bl_op op;
     bl_run *run;
-    const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
+    bl_run_all *run_all;       /* instead of run, or NULL */
+    const bl_kernels *kernels; /* those this op runs on: LSTM, GRU; else the program's */
+    const float *weights;      /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
     const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
     int32_t knob;     /* KNOB: its number */
+    int32_t layers;   /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
     bl_conv_job conv; /* CONV1D: all but where its rows lie and how many frames there are */
     bl_step *next;    /* CONV1D: the one joined to it, or NULL */
     int32_t keeps_y;  /* CONV1D with a next: others read y too */
@@ -45,7 +51,7 @@ struct bl_program {
     int32_t input;
     int32_t output;
     int32_t knob_count;
-    int32_t writes_out; /* the op that makes the output may write it to the caller's memory */
+    int32_t direct; /* the tensor that may be written to the caller's memory, or BL_NONE */
     int64_t state_floats;
     int64_t history_floats; /* rows times lookback of all rings */
     int64_t bytes;          /* all that is allocated, this struct included */
@@ -114,6 +120,12 @@ struct bl_moment {
     float *memory;
     bl_rows out;
 };
+
+static inline bl_moment bl_moment_of(const bl_engine *engine, int32_t stream)
+{
+    bl_rows out = {engine->out.p + stream * engine->out_stream, engine->out.pitch};
+    return (bl_moment){engine, engine->memory + stream * engine->stream_floats, out};
+}
 
 static inline const bl_tensor *bl_tensor_at(const bl_moment *m, int32_t tensor)
 {
@@ -198,11 +210,10 @@ static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
 
 /* The ops. [audio] */
 bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade,
-    bl_run_lstm, bl_run_knob, bl_run_gru, bl_run_copy, bl_run_maxpool, bl_run_upsample, bl_run_interpolate,
-    bl_run_interleave;
+    bl_run_knob, bl_run_copy, bl_run_maxpool, bl_run_upsample, bl_run_interpolate, bl_run_interleave;
 
-/* Write a recurrent op's first h to the frames of this chunk before its start; returns how many. [audio] */
-int32_t bl_hold_first_state(const bl_step *step, const bl_moment *m);
+/* LSTM and GRU. [audio] */
+bl_run_all bl_run_recurrent;
 
 /* A knob's value for `frames` frames from `first` on; later, past `end`, forget what is over. [audio] */
 void bl_knob_fill(const bl_knob *knob, int64_t first, float *row, int32_t frames);

@@ -14,64 +14,90 @@ static int32_t rows_at(const bl_program *program, int32_t tensor)
     return tensor == BL_NONE ? 0 : bl_tensor_row_count(&program->tensors[tensor]);
 }
 
-static int64_t width_of(const bl_program *program, const bl_op *op)
+/* The kernels that run an op: for few hidden units vectors of eight do what vectors of sixteen would. */
+static const bl_kernels *kernels_of(const bl_program *program, const bl_op *op)
 {
-    return bl_round_up(rows_at(program, op->outputs[0]), program->kernels->vector_frames);
+    int recurrent = op->kind == BL_OP_LSTM || op->kind == BL_OP_GRU;
+    if (recurrent && program->isa == BL_ISA_AVX512 && rows_at(program, op->outputs[0]) <= 8) {
+        const bl_kernels *half = bl_kernels_for(BL_ISA_AVX2);
+        return half ? half : program->kernels;
+    }
+    return program->kernels;
 }
 
-static int64_t lstm_floats(const bl_program *program, const bl_op *op)
+static int32_t width_of(const bl_program *program, const bl_op *op)
 {
-    int64_t columns = 1 + rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
-    return columns * 4 * width_of(program, op);
+    return bl_round_up(rows_at(program, op->outputs[0]), kernels_of(program, op)->vector_frames);
 }
 
-/* bl_lstm_job says the order; lanes past the last hidden unit stay zero. */
-static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
+/* Whether w_hh is packed for h's lanes to be turned; then it has a column for each lane, used or not. */
+static int is_turned(const bl_program *program, const bl_op *op)
 {
-    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
-                *bias = array_at(program, op, 2);
+    return width_of(program, op) <= 2 * kernels_of(program, op)->vector_frames;
+}
+
+static int32_t hidden_columns(const bl_program *program, const bl_op *op)
+{
+    return is_turned(program, op) ? width_of(program, op) : rows_at(program, op->outputs[0]);
+}
+
+static int64_t recurrent_floats(const bl_program *program, const bl_op *op)
+{
+    int64_t gates = op->kind == BL_OP_LSTM ? 4 : 3;
+    int64_t columns = (int64_t)rows_at(program, op->inputs[0]) + hidden_columns(program, op);
+    return (4 + gates * columns) * width_of(program, op);
+}
+
+/* w_ih and w_hh in the order that bl_recurrent_job says; */
+static void pack_gates(const bl_program *program, const bl_op *op, int32_t gates, float *to)
+{
+    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1);
     int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int64_t width = width_of(program, op);
-    for (int32_t column = 0; column < 1 + in + hidden; column++) {
-        for (int64_t gate = 0; gate < 4; gate++, to += width) {
-            for (int32_t u = 0; u < hidden; u++) {
-                int64_t row = gate * hidden + u;
-                to[u] = column == 0    ? bias[row]
-                        : column <= in ? w_ih[row * in + column - 1]
-                                       : w_hh[row * hidden + column - 1 - in];
+    int32_t width = width_of(program, op), lanes = kernels_of(program, op)->vector_frames;
+    int32_t turned = is_turned(program, op), vectors = width / lanes;
+    for (int32_t g = 0; g < gates; g++) {
+        const float *rows = w_ih + (int64_t)g * hidden * in;
+        for (int64_t i = 0; i < (int64_t)in * hidden; i++) {
+            to[(i % in * gates + g) * width + i / in] = rows[i];
+        }
+    }
+    to += (int64_t)in * gates * width;
+    for (int32_t g = 0; g < gates; g++) {
+        const float *rows = w_hh + (int64_t)g * hidden * hidden;
+        for (int32_t u = 0; u < hidden; u++) {
+            for (int32_t j = 0; j < hidden; j++) {
+                int64_t at = ((int64_t)j * gates + g) * width + u;
+                if (turned) {
+                    int64_t vector = ((int64_t)(g * vectors + u / lanes) * vectors + j / lanes) * lanes;
+                    at = (vector + ((u ^ j) & (lanes - 1))) * lanes + u % lanes;
+                }
+                to[at] = rows[(int64_t)u * hidden + j];
             }
         }
     }
 }
 
-static int64_t gru_floats(const bl_program *program, const bl_op *op)
+static void pack_lstm(const bl_program *program, const bl_op *op, float *to)
 {
-    int64_t columns = rows_at(program, op->inputs[0]) + rows_at(program, op->outputs[0]);
-    return (4 + columns * 3) * width_of(program, op);
+    const float *bias = array_at(program, op, 2);
+    int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
+    for (int32_t g = 0; g < 4; g++) {
+        memcpy(to + g * width, bias + g * hidden, (size_t)hidden * sizeof *to);
+    }
+    pack_gates(program, op, 4, to + 4 * (int64_t)width);
 }
 
-/* bl_gru_job says the order; lanes past the last hidden unit stay zero. */
 static void pack_gru(const bl_program *program, const bl_op *op, float *to)
 {
-    const float *w_ih = array_at(program, op, 0), *w_hh = array_at(program, op, 1),
-                *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
-    int32_t in = rows_at(program, op->inputs[0]), hidden = rows_at(program, op->outputs[0]);
-    int64_t width = width_of(program, op);
+    const float *bias_ih = array_at(program, op, 2), *bias_hh = array_at(program, op, 3);
+    int32_t hidden = rows_at(program, op->outputs[0]), width = width_of(program, op);
     for (int32_t u = 0; u < hidden; u++) {
         to[u] = bias_ih[u] + bias_hh[u];
         to[width + u] = bias_ih[hidden + u] + bias_hh[hidden + u];
         to[2 * width + u] = bias_ih[2 * hidden + u];
         to[3 * width + u] = bias_hh[2 * hidden + u];
     }
-    to += 4 * width;
-    for (int32_t column = 0; column < in + hidden; column++) {
-        for (int64_t gate = 0; gate < 3; gate++, to += width) {
-            for (int32_t u = 0; u < hidden; u++) {
-                int64_t row = gate * hidden + u;
-                to[u] = column < in ? w_ih[row * in + column] : w_hh[row * hidden + column - in];
-            }
-        }
-    }
+    pack_gates(program, op, 3, to + 4 * (int64_t)width);
 }
 
 static int64_t packed_floats(const bl_program *program, const bl_op *op)
@@ -79,8 +105,8 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
     int64_t floats = 0;
     switch (op->kind) {
     case BL_OP_CONV1D: floats = bl_conv1d_floats(program, op); break;
-    case BL_OP_LSTM: floats = lstm_floats(program, op); break;
-    case BL_OP_GRU: floats = gru_floats(program, op); break;
+    case BL_OP_LSTM:
+    case BL_OP_GRU: floats = recurrent_floats(program, op); break;
     default: break;
     }
     return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
@@ -112,6 +138,39 @@ static int64_t own_floats(const bl_program *program, const bl_step *step, const 
     return shared ? 0 : packed_floats(program, &step->op);
 }
 
+static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
+{
+    int lstm = step->op.kind == BL_OP_LSTM;
+    (lstm ? pack_lstm : pack_gru)(program, &step->op, to);
+    step->weights = to;
+    step->second = array_at(program, &step->op, lstm ? 3 : 4);
+    step->state_floats = 3 * (int64_t)width_of(program, &step->op);
+    step->run_all = bl_run_recurrent;
+    step->layers = 1;
+}
+
+/* Make a recurrent step the head of those behind it that read its output and run on the same kernels, as long as a
+ * layer is one vector wide: their frames can take turns. Vectors of sixteen leave nothing to gain: a machine that has
+ * them is as good as busy with one layer. */
+static void stack_steps(bl_program *program)
+{
+    bl_step *head = NULL;
+    for (bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
+        int32_t lanes = step->kernels->vector_frames;
+        if (step->layers == 0 || width_of(program, &step->op) > lanes || lanes > 8) {
+            head = NULL;
+            continue;
+        }
+        if (head && head->layers < BL_MOST_CELLS && head->op.kind == step->op.kind
+            && head->kernels == step->kernels && step->op.inputs[0] == step[-1].op.outputs[0]) {
+            head->layers++;
+            step->layers = 0;
+        } else {
+            head = step;
+        }
+    }
+}
+
 static void pack_step(bl_program *program, bl_step *step, const bl_step *last, float *to)
 {
     static bl_run *const runs[] = {
@@ -121,9 +180,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
         [BL_OP_MULTIPLY] = bl_run_multiply,
         [BL_OP_AFFINE] = bl_run_affine,
         [BL_OP_CROSSFADE] = bl_run_crossfade,
-        [BL_OP_LSTM] = bl_run_lstm,
         [BL_OP_KNOB] = bl_run_knob,
-        [BL_OP_GRU] = bl_run_gru,
         [BL_OP_COPY] = bl_run_copy,
         [BL_OP_MAXPOOL] = bl_run_maxpool,
         [BL_OP_UPSAMPLE] = bl_run_upsample,
@@ -132,6 +189,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     };
     const bl_op *op = &step->op;
     step->run = runs[op->kind];
+    step->kernels = kernels_of(program, op);
     step->weights = array_at(program, op, 0);
     switch (op->kind) {
     case BL_OP_CONV1D:
@@ -145,17 +203,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     case BL_OP_ACTIVATE: step->second = array_at(program, op, 3); break;
     case BL_OP_AFFINE: step->second = array_at(program, op, 1); break;
     case BL_OP_LSTM:
-        pack_lstm(program, op, to);
-        step->weights = to;
-        step->second = array_at(program, op, 3);
-        step->state_floats = 3 * width_of(program, op);
-        break;
-    case BL_OP_GRU:
-        pack_gru(program, op, to);
-        step->weights = to;
-        step->second = array_at(program, op, 4);
-        step->state_floats = 2 * width_of(program, op);
-        break;
+    case BL_OP_GRU: pack_recurrent(program, step, to); break;
     case BL_OP_KNOB: step->knob = program->knob_count++; break;
     default: break;
     }
@@ -163,22 +211,40 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     program->state_floats += step->state_floats;
 }
 
-/* Whether one op alone makes the output, in rows that nobody reads or remembers. */
-static int writes_out(const bl_program *program, const int32_t *reads)
+/* Whether an op writes whole vectors from the chunk's first frame on. */
+static int writes_vectors(const bl_op *op)
+{
+    switch (op->kind) {
+    case BL_OP_CONV1D:
+    case BL_OP_ACTIVATE:
+    case BL_OP_ADD:
+    case BL_OP_MULTIPLY:
+    case BL_OP_AFFINE:
+    case BL_OP_CROSSFADE: return 1;
+    default: return 0;
+    }
+}
+
+/* The tensor that may be written to the caller's memory: all rows of the output, by one op, read and remembered by
+ * nobody; or BL_NONE. */
+static int32_t direct_tensor(const bl_program *program, const int32_t *reads)
 {
     const bl_tensor *output = &program->tensors[program->output];
-    int32_t writers = 0;
+    const bl_buffer *buffer = &program->buffers[output->buffer];
+    int32_t found = BL_NONE;
     for (int32_t s = 0; s < program->step_count; s++) {
+        const bl_op *op = &program->steps[s].op;
         for (int i = 0; i < BL_OP_OUTPUTS; i++) {
-            int32_t tensor = program->steps[s].op.outputs[i];
-            writers += tensor != BL_NONE && program->tensors[tensor].buffer == output->buffer;
-            if (tensor == program->output) {
-                writers += program->buffers[output->buffer].rows != bl_tensor_row_count(output);
+            if (op->outputs[i] != BL_NONE && program->tensors[op->outputs[i]].buffer == output->buffer) {
+                if (found != BL_NONE || !writes_vectors(op)) {
+                    return BL_NONE;
+                }
+                found = op->outputs[i];
             }
         }
     }
-    return writers == 1 && reads[output->buffer] == 0
-           && program->buffers[output->buffer].kind == BL_BUFFER_SCRATCH;
+    int whole = buffer->rows == bl_tensor_row_count(output);
+    return whole && reads[output->buffer] == 0 && buffer->kind == BL_BUFFER_SCRATCH ? found : BL_NONE;
 }
 
 bl_status bl_plan_steps(bl_program *program)
@@ -203,7 +269,7 @@ bl_status bl_plan_steps(bl_program *program)
             bl_join_conv1d(program, &program->steps[s], &program->steps[s + 1], reads);
         }
     }
-    program->writes_out = writes_out(program, reads);
+    program->direct = direct_tensor(program, reads);
     free(reads);
     return BL_OK;
 }
@@ -235,5 +301,6 @@ bl_status bl_pack_steps(bl_program *program)
         to += own_floats(program, step, last);
         last = step->op.kind == BL_OP_CONV1D ? step : last;
     }
+    stack_steps(program);
     return BL_OK;
 }

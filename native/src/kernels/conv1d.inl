@@ -122,15 +122,12 @@ BL_INLINE void conv_activate_far(vec *sum, const bl_conv_job *job, int32_t row, 
     for (int i = 0; i < rows * vectors; i++) {
         vec_store(lanes + i * VEC_FRAMES, sum[i]);
     }
-    if (job->parameter_step == 0) {
-        activate(job->activation, job->parameters, lanes, lanes, rows * vectors * VEC_FRAMES);
-    } else {
-        for (int r = 0; r < rows; r++) {
-            float *at = lanes + r * vectors * VEC_FRAMES;
-            activate(job->activation, job->parameters + (row + r) * job->parameter_step, at, at,
-                     vectors * VEC_FRAMES);
-        }
-    }
+    /* Rows with the same parameters are one long row. */
+    const int own = job->parameter_step > 0;
+    const float *parameters = own ? job->parameters + row * job->parameter_step : job->parameters;
+    const int32_t frames = (own ? 1 : rows) * vectors * VEC_FRAMES;
+    bl_rows at = {lanes, frames};
+    activate(job->activation, parameters, job->parameter_step, at, at, own ? rows : 1, frames);
     BL_UNROLL
     for (int i = 0; i < rows * vectors; i++) {
         sum[i] = vec_load(lanes + i * VEC_FRAMES);

@@ -2,11 +2,16 @@
 
 #define EACH_VECTOR(i, frames) for (int32_t i = 0; i < (frames); i += VEC_FRAMES)
 
-#define ACTIVATE_ROW(expression)                                                                             \
-    EACH_VECTOR(i, frames)                                                                                   \
-    {                                                                                                        \
-        vec v = vec_load(x + i);                                                                             \
-        vec_store(y + i, (expression));                                                                      \
+/* y = expression of v, over all rows; p is the row's parameters. */
+#define ACTIVATE_ROWS(expression)                                                                            \
+    for (int32_t r = 0; r < rows; r++, p = parameter_step ? p + parameter_step : p) {                        \
+        const float *from = x.p + r * x.pitch;                                                               \
+        float *to = y.p + r * y.pitch;                                                                       \
+        EACH_VECTOR(i, frames)                                                                               \
+        {                                                                                                    \
+            vec v = vec_load(from + i);                                                                      \
+            vec_store(to + i, (expression));                                                                 \
+        }                                                                                                    \
     }                                                                                                        \
     break
 
@@ -65,27 +70,29 @@ BL_INLINE vec softplus(vec v, float beta)
 
 BL_INLINE vec snake(vec v, float alpha) { return v + vec_sin2(v * alpha) / alpha; }
 
-static void activate(bl_activation kind, const float *parameters, const float *x, float *y, int32_t frames)
+static void activate(bl_activation kind, const float *parameters, int32_t parameter_step, bl_rows x,
+                     bl_rows y, int32_t rows, int32_t frames)
 {
+    const float *p = parameters;
     switch (kind) {
-    case BL_ACT_TANH: ACTIVATE_ROW(vec_tanh(v));
-    case BL_ACT_FASTTANH: ACTIVATE_ROW(vec_fasttanh(v));
-    case BL_ACT_SIGMOID: ACTIVATE_ROW(vec_sigmoid(v));
-    case BL_ACT_RELU: ACTIVATE_ROW(vec_leaky(v, 0.0f));
+    case BL_ACT_TANH: ACTIVATE_ROWS(vec_tanh(v));
+    case BL_ACT_FASTTANH: ACTIVATE_ROWS(vec_fasttanh(v));
+    case BL_ACT_SIGMOID: ACTIVATE_ROWS(vec_sigmoid(v));
+    case BL_ACT_RELU: ACTIVATE_ROWS(vec_leaky(v, 0.0f));
     case BL_ACT_LEAKY_RELU:
-    case BL_ACT_PRELU: ACTIVATE_ROW(vec_leaky(v, parameters[0]));
-    case BL_ACT_SILU: ACTIVATE_ROW(silu(vec_at_least(v, -200.0f)));
-    case BL_ACT_SOFTSIGN: ACTIVATE_ROW(softsign(vec_finite(v)));
-    case BL_ACT_HARDTANH: ACTIVATE_ROW(vec_clamp(v, parameters[0], parameters[1]));
-    case BL_ACT_LEAKY_HARDTANH: ACTIVATE_ROW(leaky_hardtanh(v, parameters));
-    case BL_ACT_HARDSWISH: ACTIVATE_ROW(hardswish(vec_at_least(v, -3.0f)));
-    case BL_ACT_ELU: ACTIVATE_ROW(elu(v, parameters[0]));
-    case BL_ACT_GELU: ACTIVATE_ROW(gelu(v));
-    case BL_ACT_GELU_TANH: ACTIVATE_ROW(gelu_tanh(v));
-    case BL_ACT_SOFTPLUS: ACTIVATE_ROW(softplus(v, parameters[0]));
-    case BL_ACT_HARDSIGMOID: ACTIVATE_ROW(hardsigmoid(vec_finite(v), parameters));
-    case BL_ACT_SNAKE: ACTIVATE_ROW(snake(v, parameters[0]));
-    default: ACTIVATE_ROW(v);
+    case BL_ACT_PRELU: ACTIVATE_ROWS(vec_leaky(v, p[0]));
+    case BL_ACT_SILU: ACTIVATE_ROWS(silu(vec_at_least(v, -200.0f)));
+    case BL_ACT_SOFTSIGN: ACTIVATE_ROWS(softsign(vec_finite(v)));
+    case BL_ACT_HARDTANH: ACTIVATE_ROWS(vec_clamp(v, p[0], p[1]));
+    case BL_ACT_LEAKY_HARDTANH: ACTIVATE_ROWS(leaky_hardtanh(v, p));
+    case BL_ACT_HARDSWISH: ACTIVATE_ROWS(hardswish(vec_at_least(v, -3.0f)));
+    case BL_ACT_ELU: ACTIVATE_ROWS(elu(v, p[0]));
+    case BL_ACT_GELU: ACTIVATE_ROWS(gelu(v));
+    case BL_ACT_GELU_TANH: ACTIVATE_ROWS(gelu_tanh(v));
+    case BL_ACT_SOFTPLUS: ACTIVATE_ROWS(softplus(v, p[0]));
+    case BL_ACT_HARDSIGMOID: ACTIVATE_ROWS(hardsigmoid(vec_finite(v), p));
+    case BL_ACT_SNAKE: ACTIVATE_ROWS(snake(v, p[0]));
+    default: ACTIVATE_ROWS(v);
     }
 }
 

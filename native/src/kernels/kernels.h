@@ -66,34 +66,26 @@ typedef struct bl_conv_job {
     float slope;
 } bl_conv_job;
 
-/* One LSTM layer over one chunk. width = hidden rounded up to whole vectors; weights are
- * bias[4][width], w_ih[in][4][width], w_hh[hidden][4][width]; gates i, f, g, o. */
-typedef struct bl_lstm_job {
+/* One LSTM or GRU layer over one chunk. width = hidden rounded up to whole vectors. Weights are, all [width] per gate,
+ * LSTM: bias[4], w_ih[in][4], w_hh; gates f, i, g, o; 
+ * GRU:  bias[4] (r, z, n from the input and n from h), w_ih[in][3], w_hh; gates r, z, n.
+ * w_hh is [hidden][gate] where width is more than two vectors. Else it is [gate][u][v][k], vectors all: u and v count the
+ * vectors of the width, k the lanes of one, and lane l of it weighs what lane l ^ k of h's vector v adds to lane l of
+ * the gate's vector u. Lanes and weights past the last hidden unit are zero. */
+typedef struct bl_recurrent_job {
     const float *weights;
     bl_rows x;
     bl_rows y;
-    float *h;    /* [width] */
-    float *next; /* [width], scratch */
-    float *c;    /* [width] */
+    float *state; /* [3][width]: h, c (room, in a GRU) and room for the next h */
     int32_t inputs;
     int32_t hidden;
     int32_t width;
     int32_t frames;
-} bl_lstm_job;
+    int32_t follows; /* 1: x is the y of the job before, which has as many frames */
+} bl_recurrent_job;
 
-/* One GRU layer over one chunk. width = hidden rounded up to whole vectors; weights are bias[4][width] of r, z,
- * n from the input and n from h, then w_ih[in][3][width], w_hh[hidden][3][width]; gates r, z, n. */
-typedef struct bl_gru_job {
-    const float *weights;
-    bl_rows x;
-    bl_rows y;
-    float *h;    /* [width] */
-    float *next; /* [width], scratch */
-    int32_t inputs;
-    int32_t hidden;
-    int32_t width;
-    int32_t frames;
-} bl_gru_job;
+/* Most jobs in a call. */
+#define BL_MOST_CELLS 4
 
 /* The largest of `kernel` frames, for one row; x at the newest frame of the first window. The first wrapped_taps
  * taps lie `wrap` floats further on, as a convolution's do. Frames before x + start do not count, which only the
@@ -118,11 +110,15 @@ typedef struct bl_kernels {
     void (*conv1d)(const bl_conv_job *job);
     /* Reads and writes no frame but those it copies. The rows may overlap if `to` begins before `from`. */
     void (*copy)(bl_rows from, bl_rows to, int32_t rows, int32_t frames);
-    void (*lstm)(const bl_lstm_job *job);
-    void (*gru)(const bl_gru_job *job);
+    /* Layers that are one vector wide may come several at a time: streams, and layers of a stack one behind the other,
+     * each of which takes its inputs from the layer before. Every layer's bits are those it has alone. */
+    void (*lstm)(const bl_recurrent_job *jobs, int32_t count);
+    void (*gru)(const bl_recurrent_job *jobs, int32_t count);
     void (*maxpool)(const bl_pool_job *job);
-    /* y = act(x) for one row; parameters as bl_activation says, PRELU's and SNAKE's one of the row's channel. */
-    void (*activate)(bl_activation kind, const float *parameters, const float *x, float *y, int32_t frames);
+    /* y = act(x), row by row; parameters as bl_activation says, those of a row parameter_step after the last row's:
+     * PRELU and SNAKE may have one for each channel. */
+    void (*activate)(bl_activation kind, const float *parameters, int32_t parameter_step, bl_rows x,
+                     bl_rows y, int32_t rows, int32_t frames);
     void (*softmax)(bl_rows x, bl_rows y, int32_t rows, int32_t frames);
     void (*add)(const float *a, const float *b, float *y, int32_t frames);
     void (*multiply)(const float *a, const float *b, float *y, int32_t frames);

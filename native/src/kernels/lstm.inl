@@ -1,4 +1,67 @@
-/* LSTM: gates lie in the lanes, frames follow each other. Sums run bias, inputs, hidden, in that order. */
+/* LSTM: gates lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. Gates come in the order
+ * in which c waits longest for them; sigmoids and tanh are quotients whose divisions are merged. */
+
+/* sigmoid(at) * tanh(x), at given as what its sigmoid divides by. */
+BL_INLINE vec gated_tanh(vec at, vec x)
+{
+    quotient t = vec_tanh_quotient_soon(x);
+    return t.top / (t.bottom * at);
+}
+
+BL_INLINE void lstm_turn(const cell *cells, int count, int32_t turn, cell_state *states)
+{
+    vec gates[MOST_CELLS][4], i[MOST_CELLS];
+    quotient t[MOST_CELLS];
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        vec turned[CELL];
+        const float *w = cell_inputs(gates[n], 4, &cells[n], turn);
+        turn_lanes(turned, states[n].h);
+        gates[n][0] = turned_product(gates[n][0], w, turned);
+        gates[n][1] = turned_product(gates[n][1], w + CELL * CELL, turned);
+        gates[n][2] = turned_product(gates[n][2], w + 2 * CELL * CELL, turned);
+        gates[n][3] = turned_product(gates[n][3], w + 3 * CELL * CELL, turned);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        i[n] = vec_sigmoid_bottom(gates[n][0]);
+        states[n].c = states[n].c / vec_sigmoid_bottom(gates[n][1]);
+        t[n] = vec_tanh_quotient_soon(gates[n][2]);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        states[n].c = states[n].c + t[n].top / (t[n].bottom * i[n]);
+        gates[n][3] = vec_sigmoid_bottom(gates[n][3]);
+    }
+    BL_UNROLL
+    for (int n = 0; n < count; n++) {
+        t[n] = vec_tanh_quotient_soon(states[n].c);
+        states[n].h = t[n].top / (t[n].bottom * gates[n][3]);
+    }
+}
+
+BL_INLINE void lstm_pair(const bl_recurrent_job *job, const float *x, pair_state *state)
+{
+    vec halves[8], turned[2][CELL];
+    const float *w = pair_inputs(halves, 4, job, x);
+    turn_lanes(turned[0], state->h[0]);
+    turn_lanes(turned[1], state->h[1]);
+    BL_UNROLL
+    for (int i = 0; i < 8; i++) {
+        halves[i] = pair_product(halves[i], w + 2 * i * CELL * CELL, turned);
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        quotient t = vec_tanh_quotient_soon(halves[4 + v]);
+        state->c[v] = state->c[v] / vec_sigmoid_bottom(halves[2 + v])
+                      + t.top / (t.bottom * vec_sigmoid_bottom(halves[v]));
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        quotient t = vec_tanh_quotient_soon(state->c[v]);
+        state->h[v] = t.top / (t.bottom * vec_sigmoid_bottom(halves[6 + v]));
+    }
+}
 
 BL_INLINE void lstm_gather(vec gates[4], const float *weights, int64_t step, const float *from, int64_t pitch,
                            int32_t count, int32_t width)
@@ -13,10 +76,11 @@ BL_INLINE void lstm_gather(vec gates[4], const float *weights, int64_t step, con
     }
 }
 
-static void lstm_frame(const bl_lstm_job *job, int32_t t)
+static void lstm_frame(const bl_recurrent_job *job, int32_t t)
 {
     int32_t width = job->width;
     int64_t step = 4 * (int64_t)width;
+    float *h = job->state, *kept = h + width, *next = kept + width;
     for (int32_t u = 0; u < width; u += VEC_FRAMES) {
         const float *w = job->weights + u;
         vec gates[4];
@@ -25,21 +89,31 @@ static void lstm_frame(const bl_lstm_job *job, int32_t t)
             gates[g] = vec_load(w + g * width);
         }
         lstm_gather(gates, w + step, step, job->x.p + t, job->x.pitch, job->inputs, width);
-        lstm_gather(gates, w + step * (1 + job->inputs), step, job->h, 1, job->hidden, width);
-        vec c =
-            vec_fma(vec_sigmoid(gates[1]), vec_load(job->c + u), vec_sigmoid(gates[0]) * vec_tanh(gates[2]));
-        vec_store(job->c + u, c);
-        vec_store(job->next + u, vec_sigmoid(gates[3]) * vec_tanh(c));
+        lstm_gather(gates, w + step * (1 + job->inputs), step, h, 1, job->hidden, width);
+        vec c = vec_load(kept + u) / vec_sigmoid_bottom(gates[1])
+                + gated_tanh(vec_sigmoid_bottom(gates[0]), gates[2]);
+        vec_store(kept + u, c);
+        vec_store(next + u, gated_tanh(vec_sigmoid_bottom(gates[3]), c));
     }
     for (int32_t u = 0; u < job->hidden; u++) {
-        job->h[u] = job->next[u];
-        job->y.p[u * job->y.pitch + t] = job->next[u];
+        h[u] = next[u];
+        job->y.p[u * job->y.pitch + t] = next[u];
     }
 }
 
-static void lstm(const bl_lstm_job *job)
+static void lstm(const bl_recurrent_job *jobs, int32_t count)
 {
-    for (int32_t t = 0; t < job->frames; t++) {
-        lstm_frame(job, t);
+    if (jobs->width == CELL) {
+        run_cells(lstm_turn, jobs, count);
+        return;
+    }
+    for (; count > 0; count--, jobs++) {
+        if (jobs->width == 2 * CELL) {
+            run_pair(lstm_pair, jobs);
+            continue;
+        }
+        for (int32_t t = 0; t < jobs->frames; t++) {
+            lstm_frame(jobs, t);
+        }
     }
 }

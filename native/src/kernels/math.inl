@@ -1,6 +1,7 @@
 /* exp, sigmoid, tanh, expm1 for whole vectors, within 4 ulp in float32, no table, no branch.
  *
- * Polynomials and the split of ln 2 are those of the Cephes library's expf and tanhf (Moshier). */
+ * The split of ln 2 is that of the Cephes library's expf (Moshier); polynomials and the quotient for tanh were fitted for
+ * this file (weighted least squares driven towards equal errors, then the rounded coefficients tried one by one). */
 
 #include <float.h>
 
@@ -25,47 +26,90 @@ BL_INLINE vec vec_at_least(vec v, float low) { return vec_max(vec_splat(low), v)
 /* v, the largest number there is standing for infinity. */
 BL_INLINE vec vec_finite(vec v) { return vec_clamp(v, -FLT_MAX, FLT_MAX); }
 
-/* exp(x). Below -87.3 the result is not normal and flushes to zero; above 88.7 it is infinite. */
-BL_INLINE vec vec_exp(vec x)
+/* p times scale. */
+typedef struct scaled {
+    vec p;
+    vec scale;
+} scaled;
+
+/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
+ * normal and flushes to zero; above 88.3 it stays what it is there. */
+BL_INLINE scaled vec_exp_scaled(vec x, float sign)
 {
-    x = vec_clamp(x, -104.0f, 89.0f);
-    vec n = vec_fma(x, vec_splat(1.44269504f), vec_splat(MATH_ROUND)) - MATH_ROUND;
-    vec r = vec_fma(n, vec_splat(-0.693359375f), x);
-    r = vec_fma(n, vec_splat(2.12194440e-4f), r);
-    vec p = vec_fma(vec_splat(1.9875691500e-4f), r, vec_splat(1.3981999507e-3f));
-    p = vec_fma(p, r, vec_splat(8.3334519073e-3f));
-    p = vec_fma(p, r, vec_splat(4.1665795894e-2f));
-    p = vec_fma(p, r, vec_splat(1.6666665459e-1f));
-    p = vec_fma(p, r, vec_splat(5.0000001201e-1f));
-    p = vec_fma(p, r * r, r) + 1.0f;
-    /* 2^n in two factors, each a normal number: n reaches from -150 to 128. */
-    vec_int whole = vec_to_int(n);
-    vec_int half = whole >> 1;
-    return p * vec_from_bits((half + 127) << 23) * vec_from_bits((whole - half + 127) << 23);
+    x = sign < 0.0f ? vec_clamp(x, -88.3f, 87.6f) : vec_clamp(x, -87.6f, 88.3f);
+    /* The sum's last bits hold n plus the exponent's bias. */
+    vec sum = vec_fma(x, vec_splat(sign * 1.44269504f), vec_splat(MATH_ROUND + 127.0f));
+    vec n = sum - (MATH_ROUND + 127.0f);
+    vec r = vec_fma(n, vec_splat(sign * -0.693359375f), x);
+    r = vec_fma(n, vec_splat(sign * 2.12194440e-4f), r);
+    vec square = r * r;
+    vec low = vec_fma(vec_splat(sign * 1.66671142e-1f), r, vec_splat(4.99992311e-1f));
+    vec high = vec_fma(vec_splat(sign * 8.31250381e-3f), r, vec_splat(4.18903343e-2f));
+    vec line = sign < 0.0f ? 1.0f - r : 1.0f + r;
+    vec p = vec_fma(vec_fma(high, square, low), square, line);
+    return (scaled){p, vec_from_bits(vec_bits(sum) << 23)};
 }
 
-BL_INLINE vec vec_sigmoid(vec x) { return 1.0f / (1.0f + vec_exp(-x)); }
+BL_INLINE vec vec_exp(vec x)
+{
+    scaled e = vec_exp_scaled(x, 1.0f);
+    return e.p * e.scale;
+}
 
-/* Near zero an odd polynomial, elsewhere 1 - 2 / (exp(2 |x|) + 1) with the sign of x. */
+/* 1 + exp(-x): what a sigmoid divides by. */
+BL_INLINE vec vec_sigmoid_bottom(vec x)
+{
+    scaled e = vec_exp_scaled(x, -1.0f);
+    return vec_fma(e.p, e.scale, vec_splat(1.0f));
+}
+
+BL_INLINE vec vec_sigmoid(vec x) { return 1.0f / vec_sigmoid_bottom(x); }
+
+/* A value as a quotient, for those that divide by something else too. */
+typedef struct quotient {
+    vec top;
+    vec bottom;
+} quotient;
+
+/* tanh(x) = 2 u v / (u^2 + v^2), where u / v is near tanh(x / 2): once tanh has settled, that quotient hardly notices
+ * an error of u or v. Both are scaled so that v stays just below 4 as long as tanh(x) is below 1/2, where rounding
+ * weighs least. */
+BL_INLINE quotient vec_tanh_quotient(vec x)
+{
+    x = vec_clamp(x, -9.0f, 9.0f);
+    vec z = x * x;
+    vec u = vec_fma(vec_splat(2.11442777e-4f), z, vec_splat(5.50849251e-2f));
+    vec v = vec_fma(vec_splat(4.55036707e-6f), z, vec_splat(4.46494203e-3f));
+    v = vec_fma(v, z, vec_splat(4.18502957e-1f));
+    v = vec_fma(v, z, vec_splat(3.7f));
+    u = vec_fma(u, z, vec_splat(1.85f)) * x;
+    return (quotient){u * (v + v), vec_fma(v, v, u * u)};
+}
+
+/* The same by three more operations of which fewer wait for each other. */
+BL_INLINE quotient vec_tanh_quotient_soon(vec x)
+{
+    vec z = vec_min(vec_splat(81.0f), x * x);
+    x = vec_clamp(x, -9.0f, 9.0f);
+    vec u = vec_fma(vec_splat(2.11442777e-4f), z, vec_splat(5.50849251e-2f));
+    vec low = vec_fma(vec_splat(4.18502957e-1f), z, vec_splat(3.7f));
+    vec high = vec_fma(vec_splat(4.55036707e-6f), z, vec_splat(4.46494203e-3f));
+    u = vec_fma(u, z, vec_splat(1.85f));
+    vec v = vec_fma(high, z * z, low);
+    return (quotient){u * x * (v + v), vec_fma(u * z, u, v * v)};
+}
+
 BL_INLINE vec vec_tanh(vec x)
 {
-    vec size = vec_abs(x);
-    vec z = x * x;
-    vec p = vec_fma(vec_splat(-5.70498872745e-3f), z, vec_splat(2.06390887954e-2f));
-    p = vec_fma(p, z, vec_splat(-5.37397155531e-2f));
-    p = vec_fma(p, z, vec_splat(1.33314422036e-1f));
-    p = vec_fma(p, z, vec_splat(-3.33332819422e-1f));
-    vec near = vec_fma(p * z, x, x);
-    vec far = 1.0f - 2.0f / (vec_exp(2.0f * size) + 1.0f);
-    far = vec_select(vec_less(x, vec_splat(0.0f)), -far, far);
-    return vec_select(vec_less(size, vec_splat(0.625f)), near, far);
+    quotient q = vec_tanh_quotient(x);
+    return q.top / q.bottom;
 }
 
 /* exp(x) - 1 for x <= 0 without cancellation: 2 t / (1 - t) with t = tanh(x / 2). */
 BL_INLINE vec vec_expm1_negative(vec x)
 {
-    vec t = vec_tanh(0.5f * x);
-    return 2.0f * t / (1.0f - t);
+    quotient t = vec_tanh_quotient(0.5f * x);
+    return (t.top + t.top) / (t.bottom - t.top);
 }
 
 /* The rational approximation NeuralAmpModelerCore calls fast_tanh. Its terms grow with the fourth power of x, but

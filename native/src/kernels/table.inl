@@ -15,6 +15,8 @@
 #include "copy.inl"
 #include "elementwise.inl"
 
+#include "recurrent.inl"
+
 #include "conv1d.inl"
 #include "gru.inl"
 #include "lstm.inl"

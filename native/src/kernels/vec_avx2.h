@@ -28,4 +28,26 @@ static inline vec vec_select(vec_mask m, vec yes, vec no)
 static inline vec vec_min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
 static inline vec vec_max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
 
+/* Lane i is v's lane i ^ k. */
+static inline vec vec_swap(vec v, int k)
+{
+    __m256 a = (__m256)v;
+    a = k & 4 ? _mm256_permute2f128_ps(a, a, 1) : a;
+    switch (k & 3) {
+    case 1: return (vec)_mm256_permute_ps(a, 0xb1);
+    case 2: return (vec)_mm256_permute_ps(a, 0x4e);
+    case 3: return (vec)_mm256_permute_ps(a, 0x1b);
+    default: return (vec)a;
+    }
+}
+/* Lane i is b's where i has bit k, else a's. */
+static inline vec vec_mix(vec a, vec b, int k)
+{
+    switch (k) {
+    case 1: return (vec)_mm256_blend_ps((__m256)a, (__m256)b, 0xaa);
+    case 2: return (vec)_mm256_blend_ps((__m256)a, (__m256)b, 0xcc);
+    default: return (vec)_mm256_blend_ps((__m256)a, (__m256)b, 0xf0);
+    }
+}
+
 #endif

@@ -44,4 +44,28 @@ static inline vec vec_slide(vec before, vec now, vec_int by)
     return (vec)_mm512_permutex2var_ps((__m512)before, (__m512i)by, (__m512)now);
 }
 
+/* Lane i is v's lane i ^ k. */
+static inline vec vec_swap(vec v, int k)
+{
+    __m512 a = (__m512)v;
+    switch (k & 12) {
+    case 4: a = _mm512_shuffle_f32x4(a, a, 0xb1); break;
+    case 8: a = _mm512_shuffle_f32x4(a, a, 0x4e); break;
+    case 12: a = _mm512_shuffle_f32x4(a, a, 0x1b); break;
+    default: break;
+    }
+    switch (k & 3) {
+    case 1: return (vec)_mm512_permute_ps(a, 0xb1);
+    case 2: return (vec)_mm512_permute_ps(a, 0x4e);
+    case 3: return (vec)_mm512_permute_ps(a, 0x1b);
+    default: return (vec)a;
+    }
+}
+/* Lane i is b's where i has bit k, else a's. */
+static inline vec vec_mix(vec a, vec b, int k)
+{
+    __mmask16 bits = (__mmask16)(k == 1 ? 0xaaaa : k == 2 ? 0xcccc : k == 4 ? 0xf0f0 : 0xff00);
+    return (vec)_mm512_mask_mov_ps((__m512)a, bits, (__m512)b);
+}
+
 #endif

@@ -1,6 +1,7 @@
 /* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
- * defined VEC_FRAMES, VEC_REGISTERS and VEC_CONSTRAINT (inline assembly's letter for a vector register), and defines vec_fma afterwards: whether it fuses is the machine's. One
- * that has better comparisons and selections than these says VEC_OWN_SELECT and brings them. */
+ * defined VEC_FRAMES, VEC_REGISTERS and VEC_CONSTRAINT (inline assembly's letter for a vector register), and defines
+ * vec_fma afterwards: whether it fuses is the machine's. One that has better comparisons and selections than these
+ * says VEC_OWN_SELECT and brings them */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
 
@@ -24,6 +25,7 @@ static inline vec vec_splat(float x) { return x - (vec){0}; }
 static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
 static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
 static inline vec vec_from_bits(vec_int a) { return (vec)a; }
+static inline vec_int vec_bits(vec a) { return (vec_int)a; }
 
 #ifndef VEC_OWN_SELECT
 typedef vec_int vec_mask;

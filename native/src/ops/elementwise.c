@@ -8,18 +8,15 @@ void bl_run_activate(const bl_step *step, const bl_moment *m)
     bl_rows x = bl_tensor_rows(m, op->inputs[0]), y = bl_tensor_rows(m, op->outputs[0]);
     int32_t frames = bl_tensor_frames(m, op->outputs[0]);
     const bl_tensor *tensor = bl_tensor_at(m, op->outputs[0]);
-    if (op->activation == BL_ACT_SOFTMAX) {
-        for (int32_t f = 0; f < tensor->features; f++) {
-            bl_rows from = {x.p + (int64_t)f * tensor->channels * x.pitch, x.pitch};
-            bl_rows to = {y.p + (int64_t)f * tensor->channels * y.pitch, y.pitch};
+    for (int32_t f = 0; f < tensor->features; f++) {
+        bl_rows from = {x.p + (int64_t)f * tensor->channels * x.pitch, x.pitch};
+        bl_rows to = {y.p + (int64_t)f * tensor->channels * y.pitch, y.pitch};
+        if (op->activation == BL_ACT_SOFTMAX) {
             kernels->softmax(from, to, tensor->channels, frames);
+        } else {
+            kernels->activate((bl_activation)op->activation, step->second, bl_parameter_step(op), from, to,
+                              tensor->channels, frames);
         }
-        return;
-    }
-    for (int32_t r = 0; r < bl_tensor_row_count(tensor); r++) {
-        int32_t parameter = r % tensor->channels * bl_parameter_step(op);
-        kernels->activate((bl_activation)op->activation, step->second ? step->second + parameter : NULL,
-                          x.p + r * x.pitch, y.p + r * y.pitch, frames);
     }
 }
 

@@ -1,0 +1,72 @@
+/* [audio] LSTM and GRU: all streams and all layers of a stack in one go, as far as they are cells. */
+#include "../internal.h"
+
+/* Write the first h to the frames of this chunk before the op's start; returns how many. */
+static int32_t hold_first_state(const bl_step *step, const bl_moment *m)
+{
+    int32_t y = step->op.outputs[0];
+    int32_t held = bl_frames_until(m, y, step->op.start_frames);
+    bl_rows rows = bl_tensor_rows(m, y);
+    for (int32_t u = 0; held > 0 && u < bl_tensor_row_count(bl_tensor_at(m, y)); u++) {
+        for (int32_t i = 0; i < held; i++) {
+            rows.p[u * rows.pitch + i] = step->second ? step->second[u] : 0.0f;
+        }
+    }
+    return held;
+}
+
+static bl_recurrent_job job_of(const bl_step *step, const bl_moment *m)
+{
+    const bl_op *op = &step->op;
+    int32_t held = hold_first_state(step, m), hidden = bl_tensor_row_count(bl_tensor_at(m, op->outputs[0]));
+    return (bl_recurrent_job){
+        .weights = step->weights,
+        .x = bl_rows_from(bl_tensor_rows(m, op->inputs[0]), held),
+        .y = bl_rows_from(bl_tensor_rows(m, op->outputs[0]), held),
+        .state = m->memory + m->engine->state_offset + step->state_offset,
+        .inputs = bl_tensor_row_count(bl_tensor_at(m, op->inputs[0])),
+        .hidden = hidden,
+        .width = bl_round_up(hidden, step->kernels->vector_frames),
+        .frames = bl_tensor_frames(m, op->outputs[0]) - held,
+    };
+}
+
+/* Run jobs, together if none had to wait for its start: only then have all of them the same frames. */
+static void run_jobs(const bl_step *step, bl_recurrent_job *jobs, int32_t count, int32_t frames)
+{
+    void (*run)(const bl_recurrent_job *, int32_t) =
+        step->op.kind == BL_OP_LSTM ? step->kernels->lstm : step->kernels->gru;
+    int32_t together = 1;
+    for (int32_t n = 0; n < count; n++) {
+        together = together && jobs[n].frames == frames;
+    }
+    if (together) {
+        run(jobs, count);
+        return;
+    }
+    for (int32_t n = 0; n < count; n++) {
+        jobs[n].follows = 0;
+        run(&jobs[n], 1);
+    }
+}
+
+void bl_run_recurrent(const bl_step *step, const bl_engine *engine)
+{
+    bl_recurrent_job jobs[BL_MOST_CELLS];
+    bl_moment m = bl_moment_of(engine, 0);
+    int32_t count = 0, frames = bl_tensor_frames(&m, step->op.outputs[0]);
+    for (int32_t s = 0; s < engine->streams && step->layers > 0; s++) {
+        m = bl_moment_of(engine, s);
+        if (count + step->layers > BL_MOST_CELLS) {
+            run_jobs(step, jobs, count, frames);
+            count = 0;
+        }
+        for (int32_t layer = 0; layer < step->layers; layer++, count++) {
+            jobs[count] = job_of(step + layer, &m);
+            jobs[count].follows = layer > 0;
+        }
+    }
+    if (count > 0) {
+        run_jobs(step, jobs, count, frames);
+    }
+}
