@@ -14,6 +14,7 @@
 
 #include "conv1d.inl"
 #include "elementwise.inl"
+#include "fma.inl"
 #include "gru.inl"
 #include "lstm.inl"
 #include "maxpool.inl"
@@ -33,4 +34,6 @@ const bl_kernels BL_KERNELS = {
     .multiply = multiply,
     .affine = affine,
     .crossfade = crossfade,
+    .fma_flops = 2 * FMA_CHAINS * VEC_FRAMES,
+    .fma_loop = fma_loop,
 };
