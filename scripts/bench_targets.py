@@ -3,8 +3,8 @@
     python scripts/bench_targets.py [--isa avx512,avx2] [--block 64,16] [--only conv]
 
 The targets are for AVX-512 and blocks of 64 frames; blocks of 16 have to reach 60 % of that. On any other
-instruction set the target for 64 frames is 10 points less. Models have seeded weights (`bench_models.py`). All
-is measured in one run, in turn, on one pinned core. Exit status 1 if a target is missed.
+instruction set the target for 64 frames is 10 points less. Models have seeded weights (`bench_models.py`).
+All is measured in one run, in turn, on one pinned core. Exit status 1 if a target is missed.
 """
 
 from __future__ import annotations
