@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,8 @@ class Result:
     core : int or None
         Where the thread was kept.
     machine : str
+    engine : str
+        Whose figures these are.
     """
 
     model: str
@@ -125,6 +127,7 @@ class Result:
     real_time: bool
     core: int | None
     machine: str
+    engine: str = "backline"
 
     def as_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
@@ -188,6 +191,32 @@ def parse_conv(text: str) -> Work:
     return conv_work(*(int(part) for part in parts))
 
 
+class Run(Protocol):
+    """Something that runs blocks and can be measured: an engine of Backline's, or another one.
+
+    Attributes
+    ----------
+    work : Work
+    engine : str
+    isa : str
+        The instruction set whose peak it is held against.
+    block_frames : int
+    sample_rate_hz : float
+    """
+
+    work: Work
+    engine: str
+    isa: str
+    block_frames: int
+    sample_rate_hz: float
+
+    def slice(self) -> tuple[float, float]:
+        """Run for about 30 ms; return frames per second of processor time, and that time's share."""
+
+    def block_times_ns(self, blocks: int) -> Times:
+        """Time `blocks` blocks, each by itself."""
+
+
 class PeakRun:
     """Multiply-adds in registers of one instruction set: what no kernel of it can surpass.
 
@@ -231,6 +260,7 @@ class EngineRun:
 
     def __init__(self, work: Work, isa: str | None, block_frames: int) -> None:
         self.work = work
+        self.engine = "backline"
         self.block_frames = block_frames
         model = Model(work.graph, isa)
         self.isa = model.isa
@@ -333,28 +363,38 @@ def measure(
         There is no such instruction set or core here.
     """
     names = [native.isa_name(native.choose_isa(isa)) for isa in (isas if isas is not None else (None,))]
-    listed = list(works)
     with pinned(core) as kept_on:
-        peaks = {isa: PeakRun(isa) for isa in names}
         runs = [
             EngineRun(work, isa, frames)
-            for work in listed
+            for work in works
             for isa in dict.fromkeys(names)
             for frames in block_frames
         ]
-        found = [_Found() for _ in runs]
-        at_priority = []
-        for _ in range(repeats):
-            _measure_slices(runs, peaks, found)
-            with real_time(prefer_real_time) as granted:
-                at_priority.append(granted)
-                for run, each in zip(runs, found, strict=True):
-                    each.times.append(run.block_times_ns(math.ceil(timed_blocks / repeats)))
-    about = {"core": kept_on, "real_time": all(at_priority), "machine": processor(), "repeats": repeats}
+        return measure_runs(runs, repeats, timed_blocks, kept_on, prefer_real_time)
+
+
+def measure_runs(
+    runs: Sequence[Run],
+    repeats: int = REPEATS,
+    timed_blocks: int = TIMED_BLOCKS,
+    core: int | None = None,
+    prefer_real_time: bool = False,
+) -> list[Result]:
+    """`measure` for runs made already, on the core this thread has been kept on; results in their order."""
+    peaks = {run.isa: PeakRun(run.isa) for run in runs}
+    found = [_Found() for _ in runs]
+    at_priority = []
+    for _ in range(repeats):
+        _measure_slices(runs, peaks, found)
+        with real_time(prefer_real_time) as granted:
+            at_priority.append(granted)
+            for run, each in zip(runs, found, strict=True):
+                each.times.append(run.block_times_ns(math.ceil(timed_blocks / repeats)))
+    about = {"core": core, "real_time": all(at_priority), "machine": processor(), "repeats": repeats}
     return [_result(run, each, about) for run, each in zip(runs, found, strict=True)]
 
 
-def _measure_slices(runs: Sequence[EngineRun], peaks: Mapping[str, PeakRun], found: Sequence[_Found]) -> None:
+def _measure_slices(runs: Sequence[Run], peaks: Mapping[str, PeakRun], found: Sequence[_Found]) -> None:
     """One slice of each engine, judged by the mean of the peaks right before and right after it."""
     for isa, peak in peaks.items():
         before = peak.gflops()
@@ -368,7 +408,7 @@ def _measure_slices(runs: Sequence[EngineRun], peaks: Mapping[str, PeakRun], fou
                 before = after
 
 
-def _result(run: EngineRun, found: _Found, about: Mapping[str, Any]) -> Result:
+def _result(run: Run, found: _Found, about: Mapping[str, Any]) -> Result:
     work, times = run.work, np.concatenate(found.times) / 1e3
     gflops = [work.flops_per_frame * frames_per_s / 1e9 for frames_per_s in found.frames_per_s]
     percents = [100.0 * each / peak for each, peak in zip(gflops, found.peaks, strict=True)]
@@ -390,6 +430,7 @@ def _result(run: EngineRun, found: _Found, about: Mapping[str, Any]) -> Result:
         sample_rate_hz=run.sample_rate_hz,
         timed_blocks=times.size,
         core_share=statistics.mean(found.shares),
+        engine=run.engine,
         **about,
     )
 
