@@ -65,38 +65,41 @@ def _file(architecture: str, config: dict[str, Any], weights: list[float]) -> di
 def a1(first: Sequence[int], second: Sequence[int], channels: int) -> dict[str, Any]:
     """A WaveNet of two arrays with tanh."""
     half = channels // 2
-    common = {"condition_size": 1, "kernel_size": 3, "activation": "Tanh", "gated": False}
     arrays = [
-        {
-            "input_size": 1,
-            "channels": channels,
-            "head_size": half,
-            "head_bias": False,
-            "dilations": list(first),
-        },
-        {
-            "input_size": channels,
-            "channels": half,
-            "head_size": 1,
-            "head_bias": True,
-            "dilations": list(second),
-        },
+        _a1_array(1, channels, first, {"out_channels": half, "kernel_size": 1, "bias": False}),
+        _a1_array(channels, half, second, {"out_channels": 1, "kernel_size": 1, "bias": True}),
     ]
     count = _layers(1, channels, [3] * len(first)) + channels * half
     count += _layers(channels, half, [3] * len(second)) + half + 1
-    config = {"layers": [{**common, **array} for array in arrays], "head": None, "head_scale": 0.02}
+    config = {"layers": arrays, "head": None, "head_scale": 0.02}
     return _file("WaveNet", config, _numbers(count + 1))
+
+
+def _a1_array(inputs: int, channels: int, dilations: Sequence[int], head: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "input_size": inputs,
+        "condition_size": 1,
+        "channels": channels,
+        "kernel_size": 3,
+        "dilations": list(dilations),
+        "activation": "Tanh",
+        "head": head,
+    }
 
 
 def a2_part(channels: int) -> dict[str, Any]:
     """One of the two sizes of the packed A2."""
+    layers = len(_A2_DILATIONS)
     array = {
         "input_size": 1,
         "condition_size": 1,
         "channels": channels,
+        "bottleneck": channels,
         "kernel_sizes": _A2_KERNELS,
         "dilations": _A2_DILATIONS,
-        "activation": {"type": "LeakyReLU", "negative_slope": 0.01},
+        "activation": [{"type": "LeakyReLU", "negative_slope": 0.01}] * layers,
+        "gating_mode": ["none"] * layers,
+        "secondary_activation": [None] * layers,
         "head": {"out_channels": 1, "kernel_size": 16, "bias": True},
     }
     count = _layers(1, channels, _A2_KERNELS) + 16 * channels + 1
