@@ -2,8 +2,8 @@
 
     python scripts/bench_threads.py [--cores 0,1] [--block 64] [--only A2]
 
-Two cores may share a clock, caches, or be two halves of one; so the gain from the second thread is compared with
-that of two loops that stay in their registers, in the same run and in turn. Each figure is
+Two cores may share a clock, caches, or be two halves of one; so the gain from the second thread is compared
+with that of two loops that stay in their registers, in the same run and in turn. Each figure is
 (both engines' speed / one engine's) / (both loops' speed / one loop's), in percent; each thread's speed is by
 its own processor time. `both` is how much of the time on the wall both threads had a core: below 98 % others
 were in the way, and the figure is of less worth. Takes about half a minute of both cores.
@@ -130,8 +130,8 @@ def main() -> None:
         spread = f"{each['percent_low']:.1f} to {each['percent_high']:.1f}"
         verdict = "ok" if each["percent"] >= TARGET else "MISSED"
         print(
-            f"{each['model']:18} {each['two_engines']:12.3f} {each['two_loops']:10.3f} {each['percent']:8.1f} "
-            f"{spread:>16} {100 * each['both']:5.0f}%  {verdict}"
+            f"{each['model']:18} {each['two_engines']:12.3f} {each['two_loops']:10.3f} "
+            f"{each['percent']:8.1f} {spread:>16} {100 * each['both']:5.0f}%  {verdict}"
         )
 
 

@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -236,17 +237,17 @@ class PeakRun:
 
     def rounds_in(self, seconds: float) -> int:
         """How many rounds last about so long."""
-        return max(1, round(self._rounds * 1e9 * seconds / max(self._time(self._rounds), 1)))
+        took_ns = min(self._time(self._rounds) for _ in range(3))
+        return max(1, round(self._rounds * 1e9 * seconds / max(took_ns, 1)))
 
     def gflops(self, slices: int = 1) -> float:
         """Measure some slices of 10 ms."""
         found = lib.bl_bench_fma(self._isa, self._rounds, slices, ffi.NULL)
         return float(slices * self._rounds * self._flops / max(found.thread_ns, 1))
 
-    def block_times_ns(self, seconds: float, blocks: int) -> Times:
-        """Time `blocks` blocks, each of as many multiply-adds as last about so long."""
+    def block_times_ns(self, rounds: int, blocks: int) -> Times:
+        """Time `blocks` blocks of so many rounds, each by itself."""
         times = _times(blocks)
-        rounds = self.rounds_in(seconds)
         lib.bl_bench_fma(self._isa, rounds, blocks, ffi.from_buffer("uint32_t[]", times))
         return times
 
@@ -277,21 +278,27 @@ class EngineRun:
         source, target = (ffi.from_buffer("float[]", each) for each in (self._in, self._out))
         self._bench = ffi.new("bl_bench *", (source, target, frames, out_frames, block_frames))
         self._alive = source, target
-        self._blocks = self._plan(_SLICE_S)
 
     def _time(self, blocks: int) -> Any:
         return lib.bl_bench_engine(self._engine.pointer, self._bench, blocks, ffi.NULL)
 
-    def _plan(self, seconds: float) -> int:
+    @cached_property
+    def _blocks(self) -> int:
+        """How many make a slice."""
         blocks = 1
         while (took := int(self._time(blocks).thread_ns)) < 1e9 * _PLANNED_S:
             blocks *= 2
-        return max(1, round(blocks * 1e9 * seconds / took))
+        return max(1, round(blocks * 1e9 * _SLICE_S / took))
+
+    def reset(self) -> None:
+        """Back to frame 0: what follows is the same blocks in the same state as before."""
+        self._engine.reset()
 
     def slice(self) -> tuple[float, float]:
         """Run for about 30 ms; return frames per second of processor time, and that time's share."""
-        found = self._time(self._blocks)
-        frames = self._blocks * self.block_frames
+        blocks = self._blocks
+        found = self._time(blocks)
+        frames = blocks * self.block_frames
         return frames / max(found.thread_ns, 1) * 1e9, found.thread_ns / max(found.wall_ns, 1)
 
     def block_times_ns(self, blocks: int) -> Times:
