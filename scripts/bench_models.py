@@ -37,13 +37,14 @@ _A2_CYCLE = [1, 3, 7, 17, 41, 101, 239]
 _A2_DILATIONS = [*_A2_CYCLE, *_A2_CYCLE, 1, 13, *_A2_CYCLE]
 _A2_KERNELS = [*[6] * 14, 15, 15, *[6] * 7]
 
-#: Small enough for what passes through to stay of the size of the signal.
-_SCALE = 0.1
+#: Small enough for what passes through many layers to stay of the size of the signal; and large enough for a
+#: recurrent layer to answer to it.
+_SCALE, _LSTM_SCALE = 0.1, 0.5
 
 
-def _numbers(count: int) -> list[float]:
+def _numbers(count: int, scale: float = _SCALE) -> list[float]:
     rng = np.random.default_rng(count)
-    return [float(x) for x in (_SCALE * rng.standard_normal(count)).astype(np.float32)]
+    return [float(x) for x in (scale * rng.standard_normal(count)).astype(np.float32)]
 
 
 def _layers(inputs: int, channels: int, kernels: Sequence[int]) -> int:
@@ -116,7 +117,7 @@ def lstm(layers: int, hidden: int) -> dict[str, Any]:
     """LSTM layers and a weighted sum."""
     gates = sum(4 * hidden * (inputs + hidden + 1) for inputs in (1, *[hidden] * (layers - 1)))
     config = {"input_size": 1, "hidden_size": hidden, "num_layers": layers}
-    return _file("LSTM", config, _numbers(gates + 2 * hidden * layers + hidden + 1))
+    return _file("LSTM", config, _numbers(gates + 2 * hidden * layers + hidden + 1, _LSTM_SCALE))
 
 
 def write_models(folder: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -194,7 +195,8 @@ class TorchScriptRun(PeerRun):
         self._module = StreamingModule(self.work.graph).eval()
         self._states = tuple(self._module.first_states)
         self._input = torch.from_numpy(self.x)
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is going out of use, which is known
             traced = torch.jit.trace(self._module, (self._input, *self._states), check_trace=False)
             self._script = torch.jit.freeze(traced)
 

@@ -231,7 +231,7 @@ def test_blocks_walk_through_the_signal():
 
 
 def test_multiply_adds_are_counted_and_done():
-    """A round is so many results of two operations each, on what there is; on anything else nothing is done."""
+    """A round is so many results of two operations each; on what is not there nothing is done."""
     for isa in range(lib.BL_ISA_COUNT):
         flops = lib.bl_bench_fma_flops(isa)
         assert (flops > 0) == bool(lib.bl_isa_available(isa))
