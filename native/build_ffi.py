@@ -16,7 +16,7 @@ FLAGS = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibili
 
 HEADERS = sorted(path.as_posix() for suffix in ("h", "inl") for path in NATIVE.rglob(f"*.{suffix}"))
 
-_SCALAR = ["-fno-tree-vectorize"]
+_SCALAR = ["-fno-tree-vectorize", "-fno-tree-slp-vectorize"]
 _AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 _AARCH64 = {"scalar": _SCALAR, "neon": []}
 #: Flags of each instruction set's kernels, by the first part of the compiler's target triple.

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jack_server import NoServer, jack_server
-from machine import processor
+
+from backline.machine import processor
 
 RATE_HZ = 48000
 PERIOD = 64

@@ -18,9 +18,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from machine import processor
 
 import backline
+from backline.machine import processor
 from backline.pluck import riff
 
 RATE_HZ = 48000

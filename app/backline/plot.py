@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ from .pending import PendingFile, reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .bench import Result
 
 #: Peaks of what goes in, in dBFS.
 RESPONSE_LEVELS = (-60.0, -40.0, -20.0, -6.0)
@@ -53,19 +57,53 @@ def plot(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
         The file cannot be written, is of another kind, or exists.
     """
     target = Path(path)
-    kind = target.suffix.lower().removeprefix(".")
-    if kind not in _FORMATS:
-        raise AudioFileError(f"{target}: cannot be drawn: expected a name ending in .png, .svg or .pdf")
+    _check_kind(target)
     rate_of(model)
     figure = _figure()
+    with _saved(figure, target, overwrite):
+        _draw(figure, model)
+
+
+def plot_benchmarks(found: Sequence[Result], path: str | Path, *, overwrite: bool = False) -> None:
+    """Draw what share of a core's multiply-adds models make use of, over the size of blocks.
+
+    Parameters
+    ----------
+    found : sequence of bench.Result
+    path, overwrite
+        As for `plot`, which also says what is raised.
+    """
+    target = Path(path)
+    _check_kind(target)
+    figure = _figure()
+    with _saved(figure, target, overwrite):
+        _draw_benchmarks(figure.add_subplot(), found)
+        figure.suptitle(f"{_short(found[0].machine)}, one thread".replace("$", r"\$"), fontsize=14)
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Raise what `plot_benchmarks` would, before the time has been spent on what it draws."""
+    _check_kind(path)
+    _figure()
+    PendingFile(path, overwrite=overwrite).discard()
+
+
+def _check_kind(path: Path) -> None:
+    if path.suffix.lower().removeprefix(".") not in _FORMATS:
+        raise AudioFileError(f"{path}: cannot be drawn: expected a name ending in .png, .svg or .pdf")
+
+
+@contextmanager
+def _saved(figure: Any, target: Path, overwrite: bool) -> Iterator[None]:
+    """Let a figure be drawn and then write it; a file is there whole or not at all."""
     pending = PendingFile(target, overwrite=overwrite)
     try:
-        _draw(figure, model)
+        yield
         try:
             with warnings.catch_warnings():
                 # Letters of a name that the font lacks are boxes in the picture, where they can be seen.
                 warnings.filterwarnings("ignore", "Glyph .* missing from font")
-                figure.savefig(pending.temporary, format=kind, dpi=150)
+                figure.savefig(pending.temporary, format=target.suffix.lower().removeprefix("."), dpi=150)
         except OSError as error:
             raise AudioFileError(f"{target}: cannot be written: {reason(error)}") from error
         pending.commit()
@@ -149,6 +187,24 @@ def _draw_harmonics(axes: Axes, model: Model) -> None:
     _label(axes, f"Harmonics of a {found.hz:.0f} Hz tone", "tone in, peak in dBFS", "out, peak in dBFS")
     if axes.lines:
         axes.legend(loc="best", ncols=3, fontsize=8, title="harmonic", title_fontsize=8)
+
+
+def _draw_benchmarks(axes: Axes, found: Sequence[Result]) -> None:
+    by_line: dict[tuple[str, str], list[Result]] = {}
+    for each in found:
+        by_line.setdefault((each.model, each.isa), []).append(each)
+    for ((model, isa), line), colour in zip(by_line.items(), _shades(len(by_line)), strict=True):
+        frames = [each.block_frames for each in line]
+        low, high = ([getattr(e, f"percent_of_peak_{end}") for e in line] for end in ("low", "high"))
+        axes.fill_between(frames, low, high, color=colour, alpha=0.15, linewidth=0)
+        label = f"{_short(model)}, {isa}".replace("$", r"\$")
+        axes.plot(frames, [e.percent_of_peak for e in line], "o-", color=colour, label=label)
+    sizes = sorted({each.block_frames for each in found})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_ylim(0.0, max(100.0, *axes.get_ylim()))
+    _label(axes, "Multiply-adds done of those possible; shaded: lowest to highest", "frames per block", "%")
+    axes.legend(loc="best", fontsize=8)
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:

@@ -48,7 +48,7 @@ extern "C" {
 
 /* begin cdef */
 enum {
-    BL_ABI_VERSION = 3,
+    BL_ABI_VERSION = 4,
     BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
     BL_NONE = -1,          /* what is absent: an op's tensor, a bound */
     BL_OP_INPUTS = 4,
@@ -424,6 +424,36 @@ void bl_timer_free(bl_timer *timer);
 
 /* The SCHED_FIFO priority the thread was given: what was asked for, or 0 where the system refused. [any] */
 int32_t bl_timer_priority(const bl_timer *timer);
+
+/* BENCHMARKS. Whole runs of equal blocks without a step outside of C between them. */
+
+/* What an engine is given and where its answers go. Block n reads `block_frames` frames from the block
+ * n mod B of `in`, B = floor(in_frames / block_frames); all blocks write to the beginning of `out`. */
+typedef struct bl_bench {
+    const float *in; /* [stream][row][in_frames] */
+    float *out;      /* [stream][row][out_frames] */
+    int64_t in_frames;
+    int64_t out_frames;   /* at least what any block writes */
+    int32_t block_frames; /* 1 to in_frames */
+} bl_bench;
+
+/* How long a run took. On a core that others use too thread_ns is less: the processor time of this thread. */
+typedef struct bl_bench_time {
+    int64_t wall_ns;
+    int64_t thread_ns;
+} bl_bench_time;
+
+/* Floating point operations of one round of bl_bench_fma; 0 where bl_isa_available says 0. [any] */
+int32_t bl_bench_fma_flops(bl_isa isa);
+
+/* Run `blocks` blocks of `rounds` rounds of multiply-adds in registers: what no kernel of the instruction set can
+ * surpass. Where that has no fused ones (SSE2, scalar), of multiplications and additions. `times_ns` [blocks] is
+ * filled with how long each block took, 2^32 - 1 if longer, the reading of the clock included; with NULL
+ * no clock is read in between. Does nothing where the instruction set is not available. [main] */
+bl_bench_time bl_bench_fma(bl_isa isa, int64_t rounds, int64_t blocks, uint32_t *times_ns);
+
+/* Run `blocks` blocks through an engine, which goes on from where it stands; times_ns as above. [main] */
+bl_bench_time bl_bench_engine(bl_engine *engine, const bl_bench *bench, int64_t blocks, uint32_t *times_ns);
 /* end cdef */
 
 #if defined(__GNUC__)

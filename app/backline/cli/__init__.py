@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ._common import guarded, run
+from .bench import bench
 from .convert import convert
 from .demo import demo
 from .devices import devices
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, verify, plot, convert, devices, demo):
+for _command in (render, live, info, verify, plot, convert, bench, devices, demo):
     app.command()(guarded(_command))
 
 

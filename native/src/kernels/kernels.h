@@ -124,6 +124,10 @@ typedef struct bl_kernels {
     void (*multiply)(const float *a, const float *b, float *y, int32_t frames);
     void (*affine)(const float *x, float scale, float shift, float *y, int32_t frames);
     void (*crossfade)(const float *a, const float *b, const float *t, float *y, int32_t frames);
+    /* Floating point operations of one round of fma_loop, which begins with a factor and a summand in `sink`
+     * and fills it with fma_flops / 2 results. */
+    int32_t fma_flops;
+    void (*fma_loop)(int64_t rounds, float *sink);
 } bl_kernels;
 
 /* The table of an instruction set, NULL where this build or machine has it not. [main] */

@@ -14,7 +14,7 @@
 
 #include "copy.inl"
 #include "elementwise.inl"
-
+#include "fma.inl"
 #include "recurrent.inl"
 
 #include "conv1d.inl"
@@ -39,4 +39,6 @@ const bl_kernels BL_KERNELS = {
     .multiply = multiply,
     .affine = affine,
     .crossfade = crossfade,
+    .fma_flops = 2 * FMA_CHAINS * VEC_FRAMES,
+    .fma_loop = fma_loop,
 };
