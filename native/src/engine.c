@@ -51,11 +51,8 @@ static void run_step(const bl_engine *engine, const bl_step *step)
         if (!step->run_all) {
             step->run(step, &moment);
         }
-        for (int i = 0; i < BL_OP_OUTPUTS; i++) {
-            int32_t tensor = step->op.outputs[i];
-            if (tensor != BL_NONE && engine->places[engine->ports[tensor].buffer].past == BL_PAST_RING) {
-                mirror_tensor(&moment, tensor);
-            }
+        for (int32_t i = 0; i < step->remembered_count; i++) {
+            mirror_tensor(&moment, step->remembered[i]);
         }
     }
 }
@@ -73,7 +70,9 @@ static void run_chunk(bl_engine *engine, const float *in, int64_t in_stride, int
         copy_in(&moment, in + s * in_stream, in_stride, frames);
     }
     for (int32_t i = 0; i < program->step_count; i++) {
-        run_step(engine, &program->steps[i]);
+        if (!program->steps[i].joined) {
+            run_step(engine, &program->steps[i]);
+        }
     }
     for (int32_t s = 0; s < engine->streams && engine->direct == BL_NONE; s++) {
         bl_moment moment = bl_moment_of(engine, s);

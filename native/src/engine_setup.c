@@ -84,7 +84,18 @@ int64_t bl_engine_bytes(const bl_program *program)
     return (int64_t)(sizeof(bl_engine) + BL_ALIGN_FLOATS * sizeof(float))
            + program->buffer_count * (int64_t)sizeof(bl_place)
            + program->tensor_count * (int64_t)sizeof(bl_port)
+           + (program->conv_count + 1) * (int64_t)sizeof(bl_conv_job)
            + (program->knob_count + 1) * (int64_t)sizeof(bl_knob) + program->rate_count * per_rate;
+}
+
+static void set_jobs(bl_engine *engine)
+{
+    for (int32_t i = 0; i < engine->program->step_count; i++) {
+        const bl_step *step = &engine->program->steps[i];
+        if (step->op.kind == BL_OP_CONV1D) {
+            engine->jobs[step->conv_index] = step->conv;
+        }
+    }
 }
 
 static void set_knobs(bl_engine *engine)
@@ -115,9 +126,10 @@ static bl_status allocate(bl_engine *engine)
     engine->places = calloc((size_t)program->buffer_count, sizeof *engine->places);
     engine->ports = calloc((size_t)program->tensor_count, sizeof *engine->ports);
     engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
+    engine->jobs = calloc((size_t)program->conv_count + 1, sizeof *engine->jobs);
     engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
     engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
-    if (!engine->places || !engine->ports || !engine->knobs || !engine->frames_before
+    if (!engine->places || !engine->ports || !engine->knobs || !engine->jobs || !engine->frames_before
         || !engine->frames_now) {
         return BL_ERROR_MEMORY;
     }
@@ -160,6 +172,7 @@ bl_status bl_engine_new(const bl_program *program, int32_t streams, int32_t max_
         bl_engine_free(made);
         return status;
     }
+    set_jobs(made);
     set_knobs(made);
     bl_engine_reset(made);
     *engine = made;
@@ -172,6 +185,7 @@ void bl_engine_free(bl_engine *engine)
         free(engine->places);
         free(engine->ports);
         free(engine->knobs);
+        free(engine->jobs);
         free(engine->frames_before);
         free(engine->frames_now);
         free(engine->memory);

@@ -26,12 +26,15 @@ struct bl_step {
     const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
-    int32_t knob;     /* KNOB: its number */
-    int32_t layers;   /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
-    bl_conv_job conv; /* CONV1D: all but where its rows lie and how many frames there are */
-    bl_step *next;    /* CONV1D: the one joined to it, or NULL */
-    int32_t keeps_y;  /* CONV1D with a next: others read y too */
-    int32_t joined;   /* CONV1D: the one before it does its work */
+    int32_t knob;       /* KNOB: its number */
+    int32_t layers;     /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
+    bl_conv_job conv;   /* CONV1D: all but where its rows lie and how many frames there are */
+    int32_t conv_index; /* CONV1D: its number */
+    bl_step *next;      /* CONV1D: the one joined to it, or NULL */
+    int32_t keeps_y;    /* CONV1D with a next: others read y too */
+    int32_t joined;     /* CONV1D: the one before it does its work */
+    int32_t remembered[2 * BL_OP_OUTPUTS]; /* tensors it writes whose past is read */
+    int32_t remembered_count;
 };
 
 struct bl_program {
@@ -51,6 +54,7 @@ struct bl_program {
     int32_t input;
     int32_t output;
     int32_t knob_count;
+    int32_t conv_count;
     int32_t direct; /* the tensor that may be written to the caller's memory, or BL_NONE */
     int64_t state_floats;
     int64_t history_floats; /* rows times lookback of all rings */
@@ -101,6 +105,7 @@ struct bl_engine {
     bl_place *places;
     bl_port *ports; /* by tensor */
     bl_knob *knobs;
+    bl_conv_job *jobs;      /* by convolution: all but where its rows lie is made once */
     int64_t *frames_before; /* by rate: frames that exist before this chunk */
     int32_t *frames_now;    /* by rate: frames of this chunk */
     float *memory;          /* [stream][stream_floats] */

@@ -195,6 +195,9 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     case BL_OP_CONV1D:
         step->weights = last && own_floats(program, step, last) == 0 ? last->weights : to;
         step->conv.weights = step->weights;
+        if (step->joined) {
+            step[-1].conv.next_weights = step->weights;
+        }
         if (step->weights == to) {
             bl_pack_conv1d(program, step, to);
         }
@@ -247,6 +250,20 @@ static int32_t direct_tensor(const bl_program *program, const int32_t *reads)
     return whole && reads[output->buffer] == 0 && buffer->kind == BL_BUFFER_SCRATCH ? found : BL_NONE;
 }
 
+/* Which of the tensors that a step writes, itself or by the one joined to it, have readers of their past. */
+static void list_remembered(const bl_program *program, bl_step *step)
+{
+    for (const bl_step *writer = step; writer && !step->joined; writer = writer->next) {
+        for (int i = 0; i < BL_OP_OUTPUTS; i++) {
+            int32_t tensor = writer->op.outputs[i];
+            if (tensor != BL_NONE
+                && program->buffers[program->tensors[tensor].buffer].kind == BL_BUFFER_RING) {
+                step->remembered[step->remembered_count++] = tensor;
+            }
+        }
+    }
+}
+
 bl_status bl_plan_steps(bl_program *program)
 {
     int32_t *reads = calloc((size_t)program->buffer_count, sizeof *reads);
@@ -257,6 +274,7 @@ bl_status bl_plan_steps(bl_program *program)
         bl_step *step = &program->steps[s];
         if (step->op.kind == BL_OP_CONV1D) {
             bl_plan_conv1d(program, step);
+            step->conv_index = program->conv_count++;
         }
         for (int i = 0; i < BL_OP_INPUTS; i++) {
             if (step->op.inputs[i] != BL_NONE) {
@@ -268,6 +286,9 @@ bl_status bl_plan_steps(bl_program *program)
         if (!program->steps[s].joined) {
             bl_join_conv1d(program, &program->steps[s], &program->steps[s + 1], reads);
         }
+    }
+    for (int32_t s = 0; s < program->step_count; s++) {
+        list_remembered(program, &program->steps[s]);
     }
     program->direct = direct_tensor(program, reads);
     free(reads);
