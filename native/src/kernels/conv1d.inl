@@ -1,15 +1,18 @@
 /* Grouped convolution. Frames lie in the lanes; a register tile holds `rows` output rows by `vectors`
  * vectors of frames, and every (tap, input row) adds one broadcast weight per output row to it. On every
- * path the sum runs bias, tap, input row, then mix: bits do not depend on the tile a frame falls into. */
+ * path the sum runs bias, tap, input row, then mix: bits do not depend on the frames a tile holds. A tile of
+ * few rows has every second tap, and the mix, in a sum of its own: a short block would wait for one alone. */
 
 /* A tile fills the accumulators and leaves registers for its operands: as many vectors of frames as it has rows or
  * of weights, whichever are fewer, and one of the other. */
 #if VEC_REGISTERS >= 32
 #define CONV_TILE_ROWS 8
-#define CONV_VECTORS(rows) ((rows) <= 2 ? 8 : (rows) <= 6 ? 4 : 2)
+#define CONV_VECTORS(rows) ((rows) <= 1 ? 8 : (rows) <= 6 ? 4 : 2)
+#define CONV_SPLIT_ROWS 3
 #else
 #define CONV_TILE_ROWS 4
 #define CONV_VECTORS(rows) ((rows) <= 1 ? 8 : (rows) <= 3 ? 4 : 3)
+#define CONV_SPLIT_ROWS 0
 #endif
 #define CONV_ACCUMULATORS 24
 #define CONV_DEPTHWISE_ROWS 4
@@ -114,6 +117,9 @@ BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, c
 }
 #endif
 
+/* A few tanh in a row are done before a function is called. */
+#define CONV_NEAR_TANH 8
+
 /* Apply any activation: by way of memory, where its function finds the vectors one after the other. */
 BL_INLINE void conv_activate_far(vec *sum, const bl_conv_job *job, int32_t row, int rows, int vectors)
 {
@@ -147,6 +153,11 @@ BL_INLINE void conv_activate(vec *sum, const bl_conv_job *job, int32_t row, int 
         BL_UNROLL
         for (int i = 0; i < count; i++) {
             sum[i] = vec_max(sum[i] * slope, sum[i]);
+        }
+    } else if (job->activation == BL_ACT_TANH && count <= CONV_NEAR_TANH) {
+        BL_UNROLL
+        for (int i = 0; i < count; i++) {
+            sum[i] = vec_tanh(sum[i]);
         }
     } else if (job->epilogue == BL_CONV_ACTIVATE) {
         conv_activate_far(sum, job, row, rows, vectors);
@@ -256,15 +267,39 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_wa
     }
 #endif
     x -= (int64_t)(job->kernel - 1) * job->dilation;
+    const int split = walk == CONV_DENSE && rows <= CONV_SPLIT_ROWS;
+    vec other[CONV_ACCUMULATORS];
+    if (split) {
+        BL_UNROLL
+        for (int i = 0; i < rows * vectors; i++) {
+            other[i] = vec_splat(0.0f);
+        }
+    }
     for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
         const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
         w = walk == CONV_DEPTHWISE
                 ? conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors)
                 : conv_add(sum, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
+        if (split && ++tap < job->kernel) {
+            x += job->dilation;
+            frames = tap < job->wrapped_taps ? x + job->wrap : x;
+            w = conv_add(other, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
+        }
     }
     if (walk != CONV_DEPTHWISE && job->mix_per_group) {
         const float *mix = conv_mix(job, tile) + first;
-        conv_add(sum, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors, first);
+        if (split) {
+            conv_add(other, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors,
+                     first);
+        } else {
+            conv_add(sum, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors, first);
+        }
+    }
+    if (split) {
+        BL_UNROLL
+        for (int i = 0; i < rows * vectors; i++) {
+            sum[i] = sum[i] + other[i];
+        }
     }
     conv_finish(sum, job, tile->first_row, rows, vectors, first);
     if (walk == CONV_DENSE && job->next_rows) {
