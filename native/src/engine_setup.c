@@ -85,7 +85,22 @@ int64_t bl_engine_bytes(const bl_program *program)
            + program->buffer_count * (int64_t)sizeof(bl_place)
            + program->tensor_count * (int64_t)sizeof(bl_port)
            + (program->conv_count + 1) * (int64_t)sizeof(bl_conv_job)
+           + (program->term_count + 1) * (int64_t)sizeof(int32_t)
            + (program->knob_count + 1) * (int64_t)sizeof(bl_knob) + program->rate_count * per_rate;
+}
+
+static void set_job(bl_engine *engine, const bl_step *step)
+{
+    bl_conv_job *job = &engine->jobs[step->conv_index];
+    int32_t *offset = &engine->offsets[step->first_term];
+    const int64_t pitch = engine->ports[step->op.inputs[0]].pitch;
+    *job = step->conv;
+    job->offsets = offset;
+    for (int64_t tap = 0; tap < job->kernel; tap++) {
+        for (int64_t i = 0; i < job->in_per_group; i++) {
+            *offset++ = (int32_t)(i * pitch - (job->kernel - 1 - tap) * job->dilation);
+        }
+    }
 }
 
 static void set_jobs(bl_engine *engine)
@@ -93,7 +108,7 @@ static void set_jobs(bl_engine *engine)
     for (int32_t i = 0; i < engine->program->step_count; i++) {
         const bl_step *step = &engine->program->steps[i];
         if (step->op.kind == BL_OP_CONV1D) {
-            engine->jobs[step->conv_index] = step->conv;
+            set_job(engine, step);
         }
     }
 }
@@ -127,10 +142,11 @@ static bl_status allocate(bl_engine *engine)
     engine->ports = calloc((size_t)program->tensor_count, sizeof *engine->ports);
     engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
     engine->jobs = calloc((size_t)program->conv_count + 1, sizeof *engine->jobs);
+    engine->offsets = calloc((size_t)program->term_count + 1, sizeof *engine->offsets);
     engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
     engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
-    if (!engine->places || !engine->ports || !engine->knobs || !engine->jobs || !engine->frames_before
-        || !engine->frames_now) {
+    if (!engine->places || !engine->ports || !engine->knobs || !engine->jobs || !engine->offsets
+        || !engine->frames_before || !engine->frames_now) {
         return BL_ERROR_MEMORY;
     }
     engine->stream_floats = lay_out(program, engine->chunk_frames, engine->places, &engine->state_offset);
@@ -186,6 +202,7 @@ void bl_engine_free(bl_engine *engine)
         free(engine->ports);
         free(engine->knobs);
         free(engine->jobs);
+        free(engine->offsets);
         free(engine->frames_before);
         free(engine->frames_now);
         free(engine->memory);

@@ -30,6 +30,7 @@ struct bl_step {
     int32_t layers;     /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
     bl_conv_job conv;   /* CONV1D: all but where its rows lie and how many frames there are */
     int32_t conv_index; /* CONV1D: its number */
+    int64_t first_term; /* CONV1D: where its terms' offsets begin among all */
     bl_step *next;      /* CONV1D: the one joined to it, or NULL */
     int32_t keeps_y;    /* CONV1D with a next: others read y too */
     int32_t joined;     /* CONV1D: the one before it does its work */
@@ -55,7 +56,8 @@ struct bl_program {
     int32_t output;
     int32_t knob_count;
     int32_t conv_count;
-    int32_t direct; /* the tensor that may be written to the caller's memory, or BL_NONE */
+    int64_t term_count; /* of all convolutions that do not share them */
+    int32_t direct;     /* the tensor that may be written to the caller's memory, or BL_NONE */
     int64_t state_floats;
     int64_t history_floats; /* rows times lookback of all rings */
     int64_t bytes;          /* all that is allocated, this struct included */
@@ -105,6 +107,7 @@ struct bl_engine {
     bl_place *places;
     bl_port *ports; /* by tensor */
     bl_knob *knobs;
+    int32_t *offsets;       /* of the convolutions' terms */
     bl_conv_job *jobs;      /* by convolution: all but where its rows lie is made once */
     int64_t *frames_before; /* by rate: frames that exist before this chunk */
     int32_t *frames_now;    /* by rate: frames of this chunk */

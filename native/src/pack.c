@@ -264,17 +264,38 @@ static void list_remembered(const bl_program *program, bl_step *step)
     }
 }
 
+/* Those that a 2-D convolution is made of read the same buffer in the same way. */
+static int same_terms(const bl_program *program, const bl_step *a, const bl_step *b)
+{
+    return a->conv.kernel == b->conv.kernel && a->conv.in_per_group == b->conv.in_per_group
+           && a->conv.dilation == b->conv.dilation
+           && program->tensors[a->op.inputs[0]].buffer == program->tensors[b->op.inputs[0]].buffer;
+}
+
+static void plan_conv1d(bl_program *program, bl_step *step, const bl_step *last)
+{
+    bl_plan_conv1d(program, step);
+    step->conv_index = program->conv_count++;
+    if (last && same_terms(program, last, step)) {
+        step->first_term = last->first_term;
+    } else {
+        step->first_term = program->term_count;
+        program->term_count += step->conv.terms;
+    }
+}
+
 bl_status bl_plan_steps(bl_program *program)
 {
     int32_t *reads = calloc((size_t)program->buffer_count, sizeof *reads);
     if (!reads) {
         return BL_ERROR_MEMORY;
     }
+    const bl_step *last = NULL;
     for (int32_t s = 0; s < program->step_count; s++) {
         bl_step *step = &program->steps[s];
         if (step->op.kind == BL_OP_CONV1D) {
-            bl_plan_conv1d(program, step);
-            step->conv_index = program->conv_count++;
+            plan_conv1d(program, step, last);
+            last = step;
         }
         for (int i = 0; i < BL_OP_INPUTS; i++) {
             if (step->op.inputs[i] != BL_NONE) {

@@ -64,6 +64,7 @@ void bl_plan_conv1d(const bl_program *program, bl_step *step)
         .in_per_group = rows_at(program, op->inputs[0]) / op->groups,
         .mix_groups = 1,
     };
+    job->terms = job->in_per_group * job->kernel;
     if (op->inputs[1] != BL_NONE) {
         job->mix_groups = op->mix_groups;
         job->mix_per_group = rows_at(program, op->inputs[1]) / op->mix_groups;

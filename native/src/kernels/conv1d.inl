@@ -1,7 +1,7 @@
 /* Grouped convolution. Frames lie in the lanes; a register tile holds `rows` output rows by `vectors`
  * vectors of frames, and every (tap, input row) adds one broadcast weight per output row to it. On every
  * path the sum runs bias, tap, input row, then mix: bits do not depend on the frames a tile holds. A tile of
- * few rows has every second tap, and the mix, in a sum of its own: a short block would wait for one alone. */
+ * few rows has every second term, and the mix, in a sum of its own: a short block would wait for one alone. */
 
 /* A tile fills the accumulators and leaves registers for its operands: as many vectors of frames as it has rows or
  * of weights, whichever are fewer, and one of the other. */
@@ -38,41 +38,66 @@ BL_INLINE vec conv_load(const float *x, const bl_conv_job *job, conv_walk walk, 
     return vec_load(x + v * VEC_FRAMES);
 }
 
-/* Add `count` rows, `pitch` apart, times their weights. Returns the weights that follow. */
-BL_INLINE const float *conv_add(vec *sum, const float *w, const float *x, int64_t pitch, int32_t count,
-                                const bl_conv_job *job, conv_walk walk, int rows, int vectors, int32_t first)
+/* Add one row times its weights. */
+BL_INLINE void conv_add(vec *sum, const float *w, const float *x, const bl_conv_job *job, conv_walk walk,
+                        int rows, int vectors, int32_t first)
 {
-    for (int32_t i = 0; i < count; i++, x += pitch, w += rows) {
-        vec held[8];
-        if (vectors <= rows) {
+    vec held[8];
+    if (vectors <= rows) {
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            held[v] = vec_held(conv_load(x, job, walk, first, v));
+        }
+        BL_UNROLL
+        for (int r = 0; r < rows; r++) {
+            vec weight = vec_splat(w[r]);
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
-                held[v] = vec_held(conv_load(x, job, walk, first, v));
+                sum[r * vectors + v] = vec_fma(weight, held[v], sum[r * vectors + v]);
             }
+        }
+    } else {
+        BL_UNROLL
+        for (int r = 0; r < rows; r++) {
+            held[r] = vec_splat(w[r]);
+        }
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vec frames = vec_held(conv_load(x, job, walk, first, v));
             BL_UNROLL
             for (int r = 0; r < rows; r++) {
-                vec weight = vec_splat(w[r]);
-                BL_UNROLL
-                for (int v = 0; v < vectors; v++) {
-                    sum[r * vectors + v] = vec_fma(weight, held[v], sum[r * vectors + v]);
-                }
-            }
-        } else {
-            BL_UNROLL
-            for (int r = 0; r < rows; r++) {
-                held[r] = vec_splat(w[r]);
-            }
-            BL_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                vec frames = vec_held(conv_load(x, job, walk, first, v));
-                BL_UNROLL
-                for (int r = 0; r < rows; r++) {
-                    sum[r * vectors + v] = vec_fma(held[r], frames, sum[r * vectors + v]);
-                }
+                sum[r * vectors + v] = vec_fma(held[r], frames, sum[r * vectors + v]);
             }
         }
     }
+}
+
+/* Add all terms, every second one to `other` if the tile is split. Returns the weights that follow. */
+BL_INLINE const float *conv_add_terms(vec *sum, vec *other, const float *w, const float *x,
+                                      const bl_conv_job *job, conv_walk walk, int rows, int vectors,
+                                      int32_t first)
+{
+    const int32_t wrapped = job->wrapped_taps * job->in_per_group, terms = job->terms;
+    const float *past = x + job->wrap;
+    const int split = walk == CONV_DENSE && rows <= CONV_SPLIT_ROWS;
+    for (int32_t i = 0; i < terms; i++, w += rows) {
+        conv_add(sum, w, (i < wrapped ? past : x) + job->offsets[i], job, walk, rows, vectors, first);
+        if (split && i + 1 < terms) {
+            i++;
+            w += rows;
+            conv_add(other, w, (i < wrapped ? past : x) + job->offsets[i], job, walk, rows, vectors, first);
+        }
+    }
     return w;
+}
+
+/* Add what is mixed in. */
+BL_INLINE void conv_add_mix(vec *sum, const float *w, const float *mix, const bl_conv_job *job, int rows,
+                            int vectors)
+{
+    for (int32_t i = 0; i < job->mix_per_group; i++, mix += job->mix.pitch, w += rows) {
+        conv_add(sum, w, mix, job, CONV_DENSE, rows, vectors, 0);
+    }
 }
 
 /* Add one tap of as many convolutions of one row each as the tile has rows. */
@@ -266,7 +291,15 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_wa
         return;
     }
 #endif
-    x -= (int64_t)(job->kernel - 1) * job->dilation;
+    if (walk == CONV_DEPTHWISE) {
+        x -= (int64_t)(job->kernel - 1) * job->dilation;
+        for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
+            const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
+            w = conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors);
+        }
+        conv_finish(sum, job, tile->first_row, rows, vectors, first);
+        return;
+    }
     const int split = walk == CONV_DENSE && rows <= CONV_SPLIT_ROWS;
     vec other[CONV_ACCUMULATORS];
     if (split) {
@@ -275,25 +308,9 @@ BL_INLINE void conv_block(const bl_conv_job *job, const conv_tile *tile, conv_wa
             other[i] = vec_splat(0.0f);
         }
     }
-    for (int32_t tap = 0; tap < job->kernel; tap++, x += job->dilation) {
-        const float *frames = tap < job->wrapped_taps ? x + job->wrap : x;
-        w = walk == CONV_DEPTHWISE
-                ? conv_add_depthwise(sum, w, frames, job->x.pitch, rows, vectors)
-                : conv_add(sum, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
-        if (split && ++tap < job->kernel) {
-            x += job->dilation;
-            frames = tap < job->wrapped_taps ? x + job->wrap : x;
-            w = conv_add(other, w, frames, job->x.pitch, job->in_per_group, job, walk, rows, vectors, first);
-        }
-    }
-    if (walk != CONV_DEPTHWISE && job->mix_per_group) {
-        const float *mix = conv_mix(job, tile) + first;
-        if (split) {
-            conv_add(other, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors,
-                     first);
-        } else {
-            conv_add(sum, w, mix, job->mix.pitch, job->mix_per_group, job, CONV_DENSE, rows, vectors, first);
-        }
+    w = conv_add_terms(sum, other, w, x, job, walk, rows, vectors, first);
+    if (job->mix_per_group) {
+        conv_add_mix(split ? other : sum, w, conv_mix(job, tile) + first, job, rows, vectors);
     }
     if (split) {
         BL_UNROLL
@@ -350,37 +367,32 @@ BL_INLINE void conv_tiles(const bl_conv_job *given, conv_tile *tile, int32_t gro
 typedef void conv_tile_function(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles);
 
 /* One function per tile height, so that the accumulators are registers. */
-#define CONV_TILE(rows)                                                                                      \
-    static void conv_tile_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles)     \
+#define CONV_FUNCTION(name, walk, rows, vectors)                                                             \
+    static void name##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles)           \
     {                                                                                                        \
-        conv_tiles(job, tile, groups, tiles, CONV_DENSE, rows, CONV_VECTORS(rows));                          \
-    }                                                                                                        \
-    static void conv_tile_strided_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,            \
-                                         int32_t tiles)                                                      \
-    {                                                                                                        \
-        conv_tiles(job, tile, groups, tiles, CONV_STRIDED, rows, 1);                                         \
+        conv_tiles(job, tile, groups, tiles, walk, rows, vectors);                                           \
     }
 
-#define CONV_DEPTHWISE_TILE(rows)                                                                            \
-    static void conv_tile_depthwise_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,          \
-                                           int32_t tiles)                                                    \
-    {                                                                                                        \
-        conv_tiles(job, tile, groups, tiles, CONV_DEPTHWISE, rows, rows <= 2 ? 4 : CONV_VECTORS(rows));      \
-    }                                                                                                        \
-    static void conv_tile_near_##rows(const bl_conv_job *job, conv_tile *tile, int32_t groups,               \
-                                      int32_t tiles)                                                         \
-    {                                                                                                        \
-        conv_tiles(job, tile, groups, tiles, CONV_NEAR, rows, 4);                                            \
-    }
+/* Dense ones are there once more for blocks of one vector, which then have less to prepare. */
+#define CONV_TILE(rows)                                                                                      \
+    CONV_FUNCTION(conv_dense_, CONV_DENSE, rows, CONV_VECTORS(rows))                                         \
+    CONV_FUNCTION(conv_short_, CONV_DENSE, rows, 1)                                                          \
+    CONV_FUNCTION(conv_strided_, CONV_STRIDED, rows, 1)
 
 CONV_TILE(1)
 CONV_TILE(2)
 CONV_TILE(3)
 CONV_TILE(4)
-CONV_DEPTHWISE_TILE(1)
-CONV_DEPTHWISE_TILE(2)
-CONV_DEPTHWISE_TILE(3)
-CONV_DEPTHWISE_TILE(4)
+CONV_FUNCTION(conv_depthwise_, CONV_DEPTHWISE, 1, 4)
+CONV_FUNCTION(conv_depthwise_, CONV_DEPTHWISE, 2, 4)
+CONV_FUNCTION(conv_depthwise_, CONV_DEPTHWISE, 3, CONV_VECTORS(3))
+CONV_FUNCTION(conv_depthwise_, CONV_DEPTHWISE, 4, CONV_VECTORS(4))
+#ifdef VEC_HAS_SLIDE
+CONV_FUNCTION(conv_near_, CONV_NEAR, 1, 4)
+CONV_FUNCTION(conv_near_, CONV_NEAR, 2, 4)
+CONV_FUNCTION(conv_near_, CONV_NEAR, 3, 4)
+CONV_FUNCTION(conv_near_, CONV_NEAR, 4, 4)
+#endif
 #if CONV_TILE_ROWS > 4
 CONV_TILE(5)
 CONV_TILE(6)
@@ -388,31 +400,39 @@ CONV_TILE(7)
 CONV_TILE(8)
 #endif
 
-static conv_tile_function *const conv_functions[4][CONV_TILE_ROWS] = {
 #if CONV_TILE_ROWS > 4
-    {conv_tile_1, conv_tile_2, conv_tile_3, conv_tile_4, conv_tile_5, conv_tile_6, conv_tile_7, conv_tile_8},
-    {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4, conv_tile_strided_5,
-     conv_tile_strided_6, conv_tile_strided_7, conv_tile_strided_8},
+#define CONV_FUNCTIONS(name) {name##1, name##2, name##3, name##4, name##5, name##6, name##7, name##8}
 #else
-    {conv_tile_1, conv_tile_2, conv_tile_3, conv_tile_4},
-    {conv_tile_strided_1, conv_tile_strided_2, conv_tile_strided_3, conv_tile_strided_4},
+#define CONV_FUNCTIONS(name) {name##1, name##2, name##3, name##4}
 #endif
-    {conv_tile_depthwise_1, conv_tile_depthwise_2, conv_tile_depthwise_3, conv_tile_depthwise_4},
-    {conv_tile_near_1, conv_tile_near_2, conv_tile_near_3, conv_tile_near_4},
-};
+
+static conv_tile_function *const conv_dense[] = CONV_FUNCTIONS(conv_dense_);
+static conv_tile_function *const conv_short[] = CONV_FUNCTIONS(conv_short_);
+static conv_tile_function *const conv_strided[] = CONV_FUNCTIONS(conv_strided_);
+static conv_tile_function *const conv_depthwise[] = {conv_depthwise_1, conv_depthwise_2, conv_depthwise_3,
+                                                     conv_depthwise_4};
+#ifdef VEC_HAS_SLIDE
+static conv_tile_function *const conv_near[] = {conv_near_1, conv_near_2, conv_near_3, conv_near_4};
+#endif
+
+static conv_tile_function *const *conv_functions(const bl_conv_job *job)
+{
+    if (job->depthwise) {
+#ifdef VEC_HAS_SLIDE
+        if (job->frames_before >= VEC_FRAMES && (job->kernel - 1) * job->dilation <= VEC_FRAMES) {
+            return conv_near;
+        }
+#endif
+        return conv_depthwise;
+    }
+    return job->stride > 1 ? conv_strided : job->frames <= VEC_FRAMES ? conv_short : conv_dense;
+}
 
 /* As bl_conv_job says the weights lie: the rows of a group, or of all groups of a depthwise convolution, in tiles
  * whose heights differ by one at most, the higher ones first. */
 static void conv1d(const bl_conv_job *job)
 {
-    conv_walk walk = job->depthwise ? CONV_DEPTHWISE : job->stride > 1 ? CONV_STRIDED : CONV_DENSE;
-#ifdef VEC_HAS_SLIDE
-    if (job->depthwise && job->frames_before >= VEC_FRAMES
-        && (job->kernel - 1) * job->dilation <= VEC_FRAMES) {
-        walk = CONV_NEAR;
-    }
-#endif
-    conv_tile_function *const *functions = conv_functions[walk];
+    conv_tile_function *const *functions = conv_functions(job);
     conv_tile tile = {job->weights, job->x.p, 0};
     int32_t rows = job->tile_rows, higher = job->higher_tiles, lower = job->lower_tiles;
     if (job->depthwise) {

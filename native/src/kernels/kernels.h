@@ -26,14 +26,16 @@ typedef enum bl_conv_epilogue {
  * The rows of a group lie in `higher_tiles` tiles of tile_rows + 1 rows, then `lower_tiles` tiles of tile_rows.
  * Weights are packed tile by tile, groups outermost: bias[rows], conv[tap][in][rows], mix[in][rows].
  * A depthwise convolution (one row in and one out per group) has its groups in such tiles instead.
- * A tap's frames begin at x.p + shift, shift = (tap - (kernel - 1)) * dilation, plus wrap for the first
- * wrapped_taps taps: those lie before the ring's seam.
+ * A group has `terms` terms, tap by tap, in each of them input row by input row. The frames of term i begin offsets[i]
+ * floats from the group's first row, (tap - (kernel - 1)) * dilation frames from this chunk's, plus wrap for the terms
+ * of the first wrapped_taps taps: those lie before the ring's seam.
  *
  * A convolution whose rows are one tile may have another of one tap joined to it, which works on y where it is, in
  * registers: next_y = next_residual + bias + weights * y, weights packed row by row: bias, then one per row of y. */
 typedef struct bl_conv_job {
     const float *weights;
     const float *next_weights;
+    const int32_t *offsets;
     bl_rows x;
     bl_rows mix;
     bl_rows residual; /* NULL rows: none */
@@ -43,6 +45,7 @@ typedef struct bl_conv_job {
     bl_rows next_residual; /* NULL rows: none */
     bl_rows next_y;
     int64_t wrap;
+    int32_t terms; /* kernel * in_per_group */
     int32_t wrapped_taps;
     int32_t frames_before; /* of x that lie in front of x.p without a seam */
     int32_t kernel;
