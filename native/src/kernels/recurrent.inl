@@ -2,6 +2,14 @@
  * cells that do not wait for each other run side by side, a frame of each in turn, so that one computes while
  * another waits for its own last frame. */
 
+/* Leave instructions in their order, as a function by itself: with few registers GCC's last scheduling of so long a turn
+ * costs it half again as much time as it takes. */
+#if defined(__clang__)
+#define IN_ORDER __attribute__((noinline))
+#else
+#define IN_ORDER __attribute__((noinline, optimize("no-schedule-insns2")))
+#endif
+
 #define CELL VEC_FRAMES /* most hidden units of a cell, and frames kept until they are turned into rows */
 #define MOST_CELLS BL_MOST_CELLS
 
