@@ -1,4 +1,4 @@
-"""tanh, sigmoid and exp of every float32 there is, for scripts/soak: four thousand million of them take minutes."""
+"""tanh, sigmoid and exp of every float32 there is, for scripts/soak: so many take minutes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from backline.engine import Model
 from backline.graph import Graph
 from backline.layers import Activate
 
-pytestmark = pytest.mark.skipif("BACKLINE_SOAK" not in os.environ, reason="takes minutes; scripts/soak runs it")
+pytestmark = pytest.mark.skipif(
+    "BACKLINE_SOAK" not in os.environ, reason="takes minutes; scripts/soak runs it"
+)
 
 BATCH = 2**24
 TINY = np.finfo(np.float32).tiny  # below it numbers are flushed to 0

@@ -1,4 +1,4 @@
-"""LSTM and GRU layers behind each other, and streams beside each other: their bits are those each has alone."""
+"""LSTM and GRU layers behind each other and streams beside each other: each has the bits it has alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from backline.layers import Activate, Gru, Lstm, Node
 
 ISAS = native.available_isas()
 FRAMES = 150
-#: Units of each layer. Cells, pairs of vectors and wider ones on every instruction set; stacks of more layers than
-#: run at once; stacks whose layers do not go together.
+#: Units of each layer: cells, pairs of vectors and wider ones on every instruction set, more layers than run at
+#: once, layers that do not go together.
 STACKS = [(1,), (3, 1), (8, 8), (4, 7, 8), (1, 1, 1, 1, 1, 1), (16, 16), (8, 16, 8), (5, 24, 3, 2), (33,)]
 
 
@@ -38,7 +38,8 @@ def layer(kind: str, output: str, source: str, shape: tuple[int, int], seed: int
     draw = partial(array, scale=1 / np.sqrt(hidden))
     ih, hh = draw(seed, gates * hidden, inputs), draw(seed + 1, gates * hidden, hidden)
     bias, other, h0, c0 = (
-        draw(seed + k, size) for k, size in ((2, gates * hidden), (3, gates * hidden), (4, hidden), (5, hidden))
+        draw(seed + k, size)
+        for k, size in ((2, gates * hidden), (3, gates * hidden), (4, hidden), (5, hidden))
     )
     if kind == "lstm":
         return Lstm(output, source, ih, hh, bias, h0, c0, start_frames=start_frames)

@@ -43,6 +43,7 @@ static const int32_t exp_table[VEC_TABLE] = {
 #endif
 };
 #define EXP_PARTS VEC_TABLE /* of a power of two */
+#define EXP_MOST 88.3f
 
 /* exp(r), or exp(-r), for r no more than half a part of ln 2. */
 BL_INLINE vec vec_exp_rest(vec r, float sign)
@@ -59,10 +60,11 @@ BL_INLINE vec vec_exp_rest(vec r, float sign)
 BL_INLINE vec vec_exp_power(vec sum)
 {
     vec_int bits = vec_bits(sum);
-    return vec_from_bits(vec_lookup(exp_table, bits) + (bits << (VEC_TABLE == 16 ? 19 : 20)));
+    return vec_from_bits(vec_lookup(exp_table, bits) + vec_shift_left(bits, VEC_TABLE == 16 ? 19 : 20));
 }
 #else
 #define EXP_PARTS 1
+#define EXP_MOST 89.0f /* so that it is infinity, also where a compiler works out what becomes of a clamped x */
 
 BL_INLINE vec vec_exp_rest(vec r, float sign)
 {
@@ -72,14 +74,14 @@ BL_INLINE vec vec_exp_rest(vec r, float sign)
     return vec_fma(vec_fma(high, square, low), square, sign < 0.0f ? 1.0f - r : 1.0f + r);
 }
 
-BL_INLINE vec vec_exp_power(vec sum) { return vec_from_bits(vec_bits(sum) << 23); }
+BL_INLINE vec vec_exp_power(vec sum) { return vec_from_bits(vec_shift_left(vec_bits(sum), 23)); }
 #endif
 
 /* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
- * normal and flushes to zero; above 88.3 it stays what it is there. */
+ * normal and flushes to zero; above 88.3 it stays what it is there or is infinite. */
 BL_INLINE scaled vec_exp_scaled(vec x, float sign)
 {
-    x = sign < 0.0f ? vec_clamp(x, -88.3f, 87.6f) : vec_clamp(x, -87.6f, 88.3f);
+    x = sign < 0.0f ? vec_clamp(x, -EXP_MOST, 87.6f) : vec_clamp(x, -87.6f, EXP_MOST);
     float bias = MATH_ROUND + 127.0f * EXP_PARTS;
     vec sum = vec_fma(x, vec_splat(sign * 1.44269504f * EXP_PARTS), vec_splat(bias));
     vec n = sum - bias;

@@ -25,6 +25,7 @@ extern const bl_kernels BL_KERNELS;
 const bl_kernels BL_KERNELS = {
     .vector_frames = VEC_FRAMES,
     .tile_rows = CONV_TILE_ROWS,
+    .most_cells = MOST_CELLS,
     .conv1d = conv1d,
     .lstm = lstm,
     .gru = gru,
