@@ -218,7 +218,7 @@ static void set_initial(const bl_program *program, float *settled)
         const bl_span *spans = step->op.arrays;
         float *state = settled + program->history_floats + step->state_offset;
         if (step->op.kind == BL_OP_LSTM) {
-            float *c = state + step->state_floats / 3;
+            float *c = state + step->width;
             memcpy(state, program->blob + spans[3].offset, (size_t)spans[3].count * sizeof *state);
             memcpy(c, program->blob + spans[4].offset, (size_t)spans[4].count * sizeof *c);
         }

@@ -27,6 +27,7 @@ struct bl_step {
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
     int32_t knob;       /* KNOB: its number */
+    int32_t width;      /* LSTM, GRU: hidden units rounded up to whole vectors */
     int32_t layers;     /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
     bl_conv_job conv;   /* CONV1D: all but where its rows lie and how many frames there are */
     int32_t conv_index; /* CONV1D: its number */

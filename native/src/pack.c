@@ -144,7 +144,11 @@ static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
     (lstm ? pack_lstm : pack_gru)(program, &step->op, to);
     step->weights = to;
     step->second = array_at(program, &step->op, lstm ? 3 : 4);
-    step->state_floats = 3 * (int64_t)width_of(program, &step->op);
+    step->width = width_of(program, &step->op);
+    step->state_floats = 3 * (int64_t)step->width;
+    if (step->width == 2 * step->kernels->vector_frames) {
+        step->state_floats += step->width * (int64_t)step->kernels->vector_frames;
+    }
     step->run_all = bl_run_recurrent;
     step->layers = 1;
 }
@@ -157,11 +161,11 @@ static void stack_steps(bl_program *program)
     bl_step *head = NULL;
     for (bl_step *step = program->steps; step < program->steps + program->step_count; step++) {
         int32_t lanes = step->kernels->vector_frames;
-        if (step->layers == 0 || width_of(program, &step->op) > lanes || lanes > 8) {
+        if (step->layers == 0 || step->width > lanes || lanes > 8) {
             head = NULL;
             continue;
         }
-        if (head && head->layers < BL_MOST_CELLS && head->op.kind == step->op.kind
+        if (head && head->layers < step->kernels->most_cells && head->op.kind == step->op.kind
             && head->kernels == step->kernels && step->op.inputs[0] == step[-1].op.outputs[0]) {
             head->layers++;
             step->layers = 0;

@@ -79,6 +79,8 @@ BL_INLINE void gru_pair(const bl_recurrent_job *job, const float *x, pair_state 
     state->h[1] = next[1];
 }
 
+static IN_ORDER void gru_pairs(const bl_recurrent_job *job) { run_pair(gru_pair, job); }
+
 static void gru(const bl_recurrent_job *jobs, int32_t count)
 {
     if (jobs->width == CELL) {
@@ -87,7 +89,7 @@ static void gru(const bl_recurrent_job *jobs, int32_t count)
     }
     for (; count > 0; count--, jobs++) {
         if (jobs->width == 2 * CELL) {
-            run_pair(gru_pair, jobs);
+            gru_pairs(jobs);
             continue;
         }
         for (int32_t t = 0; t < jobs->frames; t++) {

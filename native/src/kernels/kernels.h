@@ -79,7 +79,8 @@ typedef struct bl_recurrent_job {
     const float *weights;
     bl_rows x;
     bl_rows y;
-    float *state; /* [3][width]: h, c (room, in a GRU) and room for the next h */
+    float *
+        state; /* [3][width]: h, c (room, in a GRU) and room for the next h; of two vectors a square more, to turn */
     int32_t inputs;
     int32_t hidden;
     int32_t width;
@@ -87,7 +88,7 @@ typedef struct bl_recurrent_job {
     int32_t follows; /* 1: x is the y of the job before, which has as many frames */
 } bl_recurrent_job;
 
-/* Most jobs in a call. */
+/* Most jobs in a call, whatever the kernels. */
 #define BL_MOST_CELLS 4
 
 /* The largest of `kernel` frames, for one row; x at the newest frame of the first window. The first wrapped_taps
@@ -110,6 +111,7 @@ typedef struct bl_kernels {
     int32_t vector_frames;  /* lanes of a vector */
     int32_t tile_rows;      /* most output rows of a convolution's register tile */
     int32_t depthwise_rows; /* the same of a depthwise one */
+    int32_t most_cells;     /* jobs that lstm and gru take in a call */
     void (*conv1d)(const bl_conv_job *job);
     /* Reads and writes no frame but those it copies. The rows may overlap if `to` begins before `from`. */
     void (*copy)(bl_rows from, bl_rows to, int32_t rows, int32_t frames);

@@ -50,16 +50,22 @@ BL_INLINE void lstm_pair(const bl_recurrent_job *job, const float *x, pair_state
     for (int i = 0; i < 8; i++) {
         halves[i] = pair_product(halves[i], w + 2 * i * CELL * CELL, turned);
     }
+    quotient t[2];
     BL_UNROLL
     for (int v = 0; v < 2; v++) {
-        quotient t = vec_tanh_quotient_soon(halves[4 + v]);
-        state->c[v] = state->c[v] / vec_sigmoid_bottom(halves[2 + v])
-                      + t.top / (t.bottom * vec_sigmoid_bottom(halves[v]));
+        halves[v] = vec_sigmoid_bottom(halves[v]);
+        state->c[v] = state->c[v] / vec_sigmoid_bottom(halves[2 + v]);
+        t[v] = vec_tanh_quotient_soon(halves[4 + v]);
     }
     BL_UNROLL
     for (int v = 0; v < 2; v++) {
-        quotient t = vec_tanh_quotient_soon(state->c[v]);
-        state->h[v] = t.top / (t.bottom * vec_sigmoid_bottom(halves[6 + v]));
+        state->c[v] = state->c[v] + t[v].top / (t[v].bottom * halves[v]);
+        halves[6 + v] = vec_sigmoid_bottom(halves[6 + v]);
+    }
+    BL_UNROLL
+    for (int v = 0; v < 2; v++) {
+        t[v] = vec_tanh_quotient_soon(state->c[v]);
+        state->h[v] = t[v].top / (t[v].bottom * halves[6 + v]);
     }
 }
 
@@ -101,6 +107,8 @@ static void lstm_frame(const bl_recurrent_job *job, int32_t t)
     }
 }
 
+static IN_ORDER void lstm_pairs(const bl_recurrent_job *job) { run_pair(lstm_pair, job); }
+
 static void lstm(const bl_recurrent_job *jobs, int32_t count)
 {
     if (jobs->width == CELL) {
@@ -109,7 +117,7 @@ static void lstm(const bl_recurrent_job *jobs, int32_t count)
     }
     for (; count > 0; count--, jobs++) {
         if (jobs->width == 2 * CELL) {
-            run_pair(lstm_pair, jobs);
+            lstm_pairs(jobs);
             continue;
         }
         for (int32_t t = 0; t < jobs->frames; t++) {

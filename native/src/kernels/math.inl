@@ -1,4 +1,4 @@
-/* exp, sigmoid, tanh, expm1 for whole vectors, within 4 ulp in float32, no table, no branch.
+/* exp, sigmoid, tanh, expm1 for whole vectors, within 4 ulp in float32, no branch, no table but one that fits a vector.
  *
  * The split of ln 2 is that of the Cephes library's expf (Moshier); polynomials and the quotient for tanh were fitted for
  * this file (weighted least squares driven towards equal errors, then the rounded coefficients tried one by one). */
@@ -32,22 +32,63 @@ typedef struct scaled {
     vec scale;
 } scaled;
 
-/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
- * normal and flushes to zero; above 88.3 it stays what it is there. */
-BL_INLINE scaled vec_exp_scaled(vec x, float sign)
+#ifdef VEC_TABLE
+/* 2^(k / VEC_TABLE): its bits, less those of 1, less k where vec_exp_power shifts it to. */
+static const int32_t exp_table[VEC_TABLE] = {
+#if VEC_TABLE == 16
+    0,       -152893, -289342, -408621, -509968, -592590, -655657, -698305,
+    -719629, -718684, -694486, -646004, -572163, -471841, -343865, -187011,
+#else
+    0, -289342, -509968, -655657, -719629, -694486, -572163, -343865,
+#endif
+};
+#define EXP_PARTS VEC_TABLE /* of a power of two */
+#define EXP_MOST 89.0f
+
+/* exp(r), or exp(-r), for r no more than half a part of ln 2. */
+BL_INLINE vec vec_exp_rest(vec r, float sign)
 {
-    x = sign < 0.0f ? vec_clamp(x, -88.3f, 87.6f) : vec_clamp(x, -87.6f, 88.3f);
-    /* The sum's last bits hold n plus the exponent's bias. */
-    vec sum = vec_fma(x, vec_splat(sign * 1.44269504f), vec_splat(MATH_ROUND + 127.0f));
-    vec n = sum - (MATH_ROUND + 127.0f);
-    vec r = vec_fma(n, vec_splat(sign * -0.693359375f), x);
-    r = vec_fma(n, vec_splat(sign * 2.12194440e-4f), r);
+#if VEC_TABLE == 16
+    vec p = vec_fma(vec_splat(sign * 1.6666815e-1f), r, vec_splat(5.00016211e-1f));
+#else
+    vec p = vec_fma(vec_splat(sign * 1.66669796e-1f), r, vec_splat(5.00064652e-1f));
+#endif
+    return vec_fma(p, r * r, sign < 0.0f ? 1.0f - r : 1.0f + r);
+}
+
+/* 2^(n / EXP_PARTS), n plus the exponent's bias being the last bits of `sum`. */
+BL_INLINE vec vec_exp_power(vec sum)
+{
+    vec_int bits = vec_bits(sum);
+    return vec_from_bits(vec_lookup(exp_table, bits) + vec_shift_left(bits, VEC_TABLE == 16 ? 19 : 20));
+}
+#else
+#define EXP_PARTS 1
+#define EXP_MOST 89.0f
+    89.0f /* so that it is infinity, also where a compiler works out what becomes of a clamped x */
+
+BL_INLINE vec vec_exp_rest(vec r, float sign)
+{
     vec square = r * r;
     vec low = vec_fma(vec_splat(sign * 1.66671142e-1f), r, vec_splat(4.99992311e-1f));
     vec high = vec_fma(vec_splat(sign * 8.31250381e-3f), r, vec_splat(4.18903343e-2f));
-    vec line = sign < 0.0f ? 1.0f - r : 1.0f + r;
-    vec p = vec_fma(vec_fma(high, square, low), square, line);
-    return (scaled){p, vec_from_bits(vec_bits(sum) << 23)};
+    return vec_fma(vec_fma(high, square, low), square, sign < 0.0f ? 1.0f - r : 1.0f + r);
+}
+
+BL_INLINE vec vec_exp_power(vec sum) { return vec_from_bits(vec_shift_left(vec_bits(sum), 23)); }
+#endif
+
+/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
+ * normal and flushes to zero; above 88.3 it stays what it is there or is infinite. */
+BL_INLINE scaled vec_exp_scaled(vec x, float sign)
+{
+    x = sign < 0.0f ? vec_clamp(x, -EXP_MOST, 87.6f) : vec_clamp(x, -87.6f, EXP_MOST);
+    float bias = MATH_ROUND + 127.0f * EXP_PARTS;
+    vec sum = vec_fma(x, vec_splat(sign * 1.44269504f * EXP_PARTS), vec_splat(bias));
+    vec n = sum - bias;
+    vec r = vec_fma(n, vec_splat(sign * -0.693359375f / EXP_PARTS), x);
+    r = vec_fma(n, vec_splat(sign * 2.12194440e-4f / EXP_PARTS), r);
+    return (scaled){vec_exp_rest(r, sign), vec_exp_power(sum)};
 }
 
 BL_INLINE vec vec_exp(vec x)

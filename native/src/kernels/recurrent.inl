@@ -2,8 +2,17 @@
  * cells that do not wait for each other run side by side, a frame of each in turn, so that one computes while
  * another waits for its own last frame. */
 
+/* Leave instructions in their order, as a function by itself: with few registers GCC's last scheduling of so long a turn
+ * costs it half again as much time as it takes. */
+#if defined(__clang__)
+#define IN_ORDER __attribute__((noinline))
+#else
+#define IN_ORDER __attribute__((noinline, optimize("no-schedule-insns2")))
+#endif
+
 #define CELL VEC_FRAMES /* most hidden units of a cell, and frames kept until they are turned into rows */
-#define MOST_CELLS BL_MOST_CELLS
+/* Cells side by side: two of sixteen units keep a core busy and its registers full. */
+#define MOST_CELLS (CELL > 8 ? 2 : BL_MOST_CELLS)
 
 /* All ways to swap the lanes of h: with weights in the same order, their products add up to a product with a matrix
  * without any lane of h having to be spread over a vector. */
@@ -179,8 +188,11 @@ BL_INLINE void run_cells(cell_turn *run, const bl_recurrent_job *jobs, int32_t c
         case 0: return;
         case 1: run_turns(run, active, 1, turn, until); break;
         case 2: run_turns(run, active, 2, turn, until); break;
+#if VEC_FRAMES <= 8
         case 3: run_turns(run, active, 3, turn, until); break;
-        default: run_turns(run, active, 4, turn, until); break;
+        case 4: run_turns(run, active, 4, turn, until); break;
+#endif
+        default: __builtin_unreachable();
         }
     }
 }
@@ -228,8 +240,7 @@ BL_INLINE const float *pair_inputs(vec *halves, int count, const bl_recurrent_jo
 
 BL_INLINE void run_pair(pair_frame *frame, const bl_recurrent_job *job)
 {
-    float recent[2 * CELL * CELL] __attribute__((aligned(64)));
-    float *at = job->state;
+    float *at = job->state, *recent = at + 3 * job->width;
     pair_state state = {{vec_load(at), vec_load(at + CELL)},
                         {vec_load(at + 2 * CELL), vec_load(at + 3 * CELL)}};
     for (int32_t begin = 0; begin < job->frames; begin += CELL) {

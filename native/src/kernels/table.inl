@@ -28,6 +28,7 @@ const bl_kernels BL_KERNELS = {
     .vector_frames = VEC_FRAMES,
     .tile_rows = CONV_TILE_ROWS,
     .depthwise_rows = CONV_DEPTHWISE_ROWS,
+    .most_cells = MOST_CELLS,
     .conv1d = conv1d,
     .copy = copy,
     .lstm = lstm,

@@ -50,4 +50,11 @@ static inline vec vec_mix(vec a, vec b, int k)
     }
 }
 
+/* table[index % 8] */
+#define VEC_TABLE 8
+static inline vec_int vec_lookup(const int32_t table[VEC_TABLE], vec_int index)
+{
+    return (vec_int)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)table), (__m256i)index);
+}
+
 #endif

@@ -68,4 +68,11 @@ static inline vec vec_mix(vec a, vec b, int k)
     return (vec)_mm512_mask_mov_ps((__m512)a, bits, (__m512)b);
 }
 
+/* table[index % 16] */
+#define VEC_TABLE 16
+static inline vec_int vec_lookup(const int32_t table[VEC_TABLE], vec_int index)
+{
+    return (vec_int)_mm512_permutexvar_epi32((__m512i)index, _mm512_loadu_si512(table));
+}
+
 #endif

@@ -26,6 +26,7 @@ static inline vec vec_abs(vec a) { return (vec)((vec_int)a & 0x7fffffff); }
 static inline vec_int vec_to_int(vec a) { return __builtin_convertvector(a, vec_int); }
 static inline vec vec_from_bits(vec_int a) { return (vec)a; }
 static inline vec_int vec_bits(vec a) { return (vec_int)a; }
+static inline vec_int vec_shift_left(vec_int a, int bits) { return a << bits; }
 
 #ifndef VEC_OWN_SELECT
 typedef vec_int vec_mask;

@@ -38,6 +38,7 @@ static inline vec_int vec_bits(vec a)
     return bits;
 }
 
+static inline vec_int vec_shift_left(vec_int a, int bits) { return (vec_int)((uint32_t)a << bits); }
 /* Lane i is v's lane i ^ k; and b's where i has bit k, else a's: there is one lane. */
 static inline vec vec_swap(vec v, int k) { return (void)k, v; }
 static inline vec vec_mix(vec a, vec b, int k) { return (void)b, (void)k, a; }

@@ -18,15 +18,15 @@ static int32_t hold_first_state(const bl_step *step, const bl_moment *m)
 static bl_recurrent_job job_of(const bl_step *step, const bl_moment *m)
 {
     const bl_op *op = &step->op;
-    int32_t held = hold_first_state(step, m), hidden = bl_tensor_row_count(bl_tensor_at(m, op->outputs[0]));
+    int32_t held = hold_first_state(step, m);
     return (bl_recurrent_job){
         .weights = step->weights,
         .x = bl_rows_from(bl_tensor_rows(m, op->inputs[0]), held),
         .y = bl_rows_from(bl_tensor_rows(m, op->outputs[0]), held),
         .state = m->memory + m->engine->state_offset + step->state_offset,
         .inputs = bl_tensor_row_count(bl_tensor_at(m, op->inputs[0])),
-        .hidden = hidden,
-        .width = bl_round_up(hidden, step->kernels->vector_frames),
+        .hidden = bl_tensor_row_count(bl_tensor_at(m, op->outputs[0])),
+        .width = step->width,
         .frames = bl_tensor_frames(m, op->outputs[0]) - held,
     };
 }
@@ -57,7 +57,7 @@ void bl_run_recurrent(const bl_step *step, const bl_engine *engine)
     int32_t count = 0, frames = bl_tensor_frames(&m, step->op.outputs[0]);
     for (int32_t s = 0; s < engine->streams && step->layers > 0; s++) {
         m = bl_moment_of(engine, s);
-        if (count + step->layers > BL_MOST_CELLS) {
+        if (count + step->layers > step->kernels->most_cells) {
             run_jobs(step, jobs, count, frames);
             count = 0;
         }
