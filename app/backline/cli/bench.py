@@ -52,8 +52,9 @@ def bench(
 ) -> None:
     r"""Measure how fast models run on one core, and what share of its arithmetic they make use of.
 
-    The core's peak of multiply-adds is measured in between, in the same run. A plot needs matplotlib:
-    pip install "backline\[plot]".
+    The core's peak of multiply-adds is measured in between, in the same run. Speeds count the thread's own
+    processor time, times of single blocks (us) the clock on the wall. A plot needs matplotlib: pip install
+    "backline\[plot]".
     """
     from ..bench import measure
     from ..plot import check_target, plot_benchmarks
