@@ -43,7 +43,7 @@ static const int32_t exp_table[VEC_TABLE] = {
 #endif
 };
 #define EXP_PARTS VEC_TABLE /* of a power of two */
-#define EXP_MOST 89.0f
+#define EXP_MOST 88.3f
 
 /* exp(r), or exp(-r), for r no more than half a part of ln 2. */
 BL_INLINE vec vec_exp_rest(vec r, float sign)
@@ -64,8 +64,8 @@ BL_INLINE vec vec_exp_power(vec sum)
 }
 #else
 #define EXP_PARTS 1
+/* So that it is infinity, also where a compiler works out what becomes of a clamped x. */
 #define EXP_MOST 89.0f
-    89.0f /* so that it is infinity, also where a compiler works out what becomes of a clamped x */
 
 BL_INLINE vec vec_exp_rest(vec r, float sign)
 {
