@@ -16,8 +16,8 @@ from backline.layers import Activate, Gru, Lstm, Node
 
 ISAS = native.available_isas()
 FRAMES = 150
-#: Units of each layer: cells, pairs of vectors and wider ones on every instruction set, more layers than run at
-#: once, layers that do not go together.
+#: Units of each layer: cells, pairs of vectors and wider ones on every instruction set, more layers than run
+#: at once, layers that do not go together.
 STACKS = [(1,), (3, 1), (8, 8), (4, 7, 8), (1, 1, 1, 1, 1, 1), (16, 16), (8, 16, 8), (5, 24, 3, 2), (33,)]
 
 
