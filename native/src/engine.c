@@ -14,7 +14,7 @@ static void mirror_tensor(const bl_moment *m, int32_t tensor)
         return;
     }
     const bl_kernels *kernels = m->engine->program->kernels;
-    float *row = m->memory + port->offset;
+    float *row = bl_stream_memory(m) + port->offset;
     int32_t low_end = end < place->mirror ? end : place->mirror;
     if (begin < low_end) {
         bl_rows low = {row + begin, port->pitch};
@@ -26,6 +26,18 @@ static void mirror_tensor(const bl_moment *m, int32_t tensor)
     }
 }
 
+/* Where the rows of tensors in rings are now that the cursors have moved. */
+static void move_ports(bl_engine *engine)
+{
+    for (int32_t i = 0; i < engine->moving_count; i++) {
+        bl_port *port = &engine->ports[engine->moving[i]];
+        port->p = engine->memory + port->offset + engine->places[port->buffer].cursor;
+    }
+    for (int32_t i = 0; i < engine->link_count; i++) {
+        engine->links[i].rows->p = engine->ports[engine->links[i].tensor].p;
+    }
+}
+
 static void copy_in(const bl_moment *m, const float *in, int64_t stride, int32_t frames)
 {
     int32_t tensor = m->engine->program->input;
@@ -34,10 +46,10 @@ static void copy_in(const bl_moment *m, const float *in, int64_t stride, int32_t
     mirror_tensor(m, tensor);
 }
 
-static void copy_out(const bl_moment *m)
+static void copy_out(const bl_moment *m, bl_rows out)
 {
     int32_t tensor = m->engine->program->output;
-    m->engine->program->kernels->copy(bl_tensor_rows(m, tensor), m->out, m->engine->ports[tensor].rows,
+    m->engine->program->kernels->copy(bl_tensor_rows(m, tensor), out, m->engine->ports[tensor].rows,
                                       bl_tensor_frames(m, tensor));
 }
 
@@ -46,37 +58,47 @@ static void run_step(const bl_engine *engine, const bl_step *step)
     if (step->run_all) {
         step->run_all(step, engine);
     }
-    for (int32_t s = 0; s < engine->streams; s++) {
-        bl_moment moment = bl_moment_of(engine, s);
+    for (bl_moment m = {engine, 0}; m.stream < engine->streams; m.stream++) {
         if (!step->run_all) {
-            step->run(step, &moment);
+            step->run(step, &m);
         }
         for (int32_t i = 0; i < step->remembered_count; i++) {
-            mirror_tensor(&moment, step->remembered[i]);
+            mirror_tensor(&m, step->remembered[i]);
         }
     }
 }
 
-/* Run one chunk. What comes out goes to the caller's rows at once, where they have room for whole vectors. */
-static void run_chunk(bl_engine *engine, const float *in, int64_t in_stride, int64_t in_stream,
-                      int32_t frames)
+static void run_steps(const bl_engine *engine)
 {
-    const bl_program *program = engine->program;
-    const int32_t written = engine->frames_now[engine->ports[program->output].rate];
-    const int whole = (written & (program->kernels->vector_frames - 1)) == 0;
-    engine->direct = whole ? program->direct : BL_NONE;
-    for (int32_t s = 0; s < engine->streams; s++) {
-        bl_moment moment = bl_moment_of(engine, s);
-        copy_in(&moment, in + s * in_stream, in_stride, frames);
-    }
-    for (int32_t i = 0; i < program->step_count; i++) {
-        if (!program->steps[i].joined) {
-            run_step(engine, &program->steps[i]);
+    const bl_step *end = engine->program->steps + engine->program->step_count;
+    for (const bl_step *step = engine->program->steps; step < end; step++) {
+        if (!step->joined) {
+            run_step(engine, step);
         }
     }
-    for (int32_t s = 0; s < engine->streams && engine->direct == BL_NONE; s++) {
-        bl_moment moment = bl_moment_of(engine, s);
-        copy_out(&moment);
+}
+
+/* Run all ops and leave the output in the caller's rows: it is written there at once, where they have room for whole
+ * vectors. */
+static void run_chunk(bl_engine *engine, bl_rows out)
+{
+    const bl_program *program = engine->program;
+    const bl_port *output = &engine->ports[program->output];
+    const int64_t out_stream = out.pitch * output->rows;
+    if (program->direct != BL_NONE
+        && (engine->frames_now[output->rate] & (program->kernels->vector_frames - 1)) == 0) {
+        bl_port *direct = &engine->ports[program->direct];
+        const bl_port own = *direct;
+        direct->p = out.p;
+        direct->pitch = out.pitch;
+        direct->stream = out_stream;
+        run_steps(engine);
+        *direct = own;
+        return;
+    }
+    run_steps(engine);
+    for (bl_moment m = {engine, 0}; m.stream < engine->streams; m.stream++, out.p += out_stream) {
+        copy_out(&m, out);
     }
 }
 
@@ -112,6 +134,7 @@ static void end_chunk(bl_engine *engine, int32_t frames)
             shift_past(engine, place, program->buffers[b].rows, now);
         }
     }
+    move_ports(engine);
     engine->position_frames += frames;
     for (int32_t k = 0; k < program->knob_count; k++) {
         bl_knob_advance(&engine->knobs[k], engine->position_frames);
@@ -121,17 +144,18 @@ static void end_chunk(bl_engine *engine, int32_t frames)
 void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, float *out, int64_t out_stride,
                        int64_t frames)
 {
-    const bl_program *program = engine->program;
-    const bl_port *input = &engine->ports[program->input], *output = &engine->ports[program->output];
+    const bl_port *input = &engine->ports[engine->program->input];
+    const bl_port *output = &engine->ports[engine->program->output];
     uint64_t fpu = bl_fpu_flush();
-    engine->out_stream = out_stride * output->rows;
-    engine->out = (bl_rows){out, out_stride};
     while (frames > 0) {
         int32_t now = frames < engine->chunk_frames ? (int32_t)frames : engine->chunk_frames;
         begin_chunk(engine, now);
-        run_chunk(engine, in, in_stride, in_stride * input->rows, now);
+        for (bl_moment m = {engine, 0}; m.stream < engine->streams; m.stream++) {
+            copy_in(&m, in + m.stream * in_stride * input->rows, in_stride, now);
+        }
+        run_chunk(engine, (bl_rows){out, out_stride});
         in += now;
-        engine->out.p += engine->frames_now[output->rate];
+        out += engine->frames_now[output->rate];
         frames -= now;
         end_chunk(engine, now);
     }
@@ -203,6 +227,7 @@ void bl_engine_import(bl_engine *engine, const float *settled)
         }
         memcpy(memory + engine->state_offset, from, (size_t)program->state_floats * sizeof *from);
     }
+    move_ports(engine);
 }
 
 void bl_engine_reset(bl_engine *engine)

@@ -83,22 +83,46 @@ int64_t bl_engine_bytes(const bl_program *program)
     int64_t per_rate = sizeof(int64_t) + sizeof(int32_t);
     return (int64_t)(sizeof(bl_engine) + BL_ALIGN_FLOATS * sizeof(float))
            + program->buffer_count * (int64_t)sizeof(bl_place)
-           + program->tensor_count * (int64_t)sizeof(bl_port)
-           + (program->conv_count + 1) * (int64_t)sizeof(bl_conv_job)
+           + (program->tensor_count + 1) * (int64_t)(sizeof(bl_port) + sizeof(int32_t))
+           + (program->conv_count + 1) * (int64_t)(sizeof(bl_conv_job) + BL_CONV_PORTS * sizeof(bl_link))
            + (program->term_count + 1) * (int64_t)sizeof(int32_t)
            + (program->knob_count + 1) * (int64_t)sizeof(bl_knob) + program->rate_count * per_rate;
 }
 
 static void set_job(bl_engine *engine, const bl_step *step)
 {
-    bl_conv_job *job = &engine->jobs[step->conv_index];
+    bl_conv_job *job = &engine->jobs[step->index];
     int32_t *offset = &engine->offsets[step->first_term];
     const int64_t pitch = engine->ports[step->op.inputs[0]].pitch;
+    const bl_moment first = {engine, 0};
     *job = step->conv;
+    bl_locate_conv1d(step, &first, job);
     job->offsets = offset;
     for (int64_t tap = 0; tap < job->kernel; tap++) {
         for (int64_t i = 0; i < job->in_per_group; i++) {
             *offset++ = (int32_t)(i * pitch - (job->kernel - 1 - tap) * job->dilation);
+        }
+    }
+}
+
+/* Remember which rows of a job are in rings. */
+static void link_job(bl_engine *engine, const bl_step *step)
+{
+    bl_conv_job *job = &engine->jobs[step->index];
+    bl_rows *const rows[BL_CONV_PORTS] = {
+        [BL_CONV_X] = &job->x,
+        [BL_CONV_MIX] = &job->mix,
+        [BL_CONV_RESIDUAL] = &job->residual,
+        [BL_CONV_SKIP] = &job->skip,
+        [BL_CONV_Y] = &job->y,
+        [BL_CONV_SKIP_SUM] = &job->skip_sum,
+        [BL_CONV_NEXT_RESIDUAL] = &job->next_residual,
+        [BL_CONV_NEXT_Y] = &job->next_y,
+    };
+    for (int i = 0; i < BL_CONV_PORTS; i++) {
+        const int32_t tensor = step->ports[i];
+        if (tensor != BL_NONE && engine->places[engine->ports[tensor].buffer].past == BL_PAST_RING) {
+            engine->links[engine->link_count++] = (bl_link){rows[i], tensor};
         }
     }
 }
@@ -109,6 +133,7 @@ static void set_jobs(bl_engine *engine)
         const bl_step *step = &engine->program->steps[i];
         if (step->op.kind == BL_OP_CONV1D) {
             set_job(engine, step);
+            link_job(engine, step);
         }
     }
 }
@@ -118,7 +143,7 @@ static void set_knobs(bl_engine *engine)
     for (int32_t i = 0; i < engine->program->step_count; i++) {
         const bl_step *step = &engine->program->steps[i];
         if (step->op.kind == BL_OP_KNOB) {
-            bl_knob *knob = &engine->knobs[step->knob];
+            bl_knob *knob = &engine->knobs[step->index];
             knob->initial = step->weights[0];
             knob->minimum = step->weights[1];
             knob->maximum = step->weights[2];
@@ -135,38 +160,53 @@ static int32_t chunk_of(const bl_program *program, int32_t max_frames)
     return bl_round_up(wanted, program->kernels->vector_frames);
 }
 
-static bl_status allocate(bl_engine *engine)
+static void set_ports(bl_engine *engine)
 {
     const bl_program *program = engine->program;
-    engine->places = calloc((size_t)program->buffer_count, sizeof *engine->places);
-    engine->ports = calloc((size_t)program->tensor_count, sizeof *engine->ports);
-    engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
-    engine->jobs = calloc((size_t)program->conv_count + 1, sizeof *engine->jobs);
-    engine->offsets = calloc((size_t)program->term_count + 1, sizeof *engine->offsets);
-    engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
-    engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
-    if (!engine->places || !engine->ports || !engine->knobs || !engine->jobs || !engine->offsets
-        || !engine->frames_before || !engine->frames_now) {
-        return BL_ERROR_MEMORY;
-    }
-    engine->stream_floats = lay_out(program, engine->chunk_frames, engine->places, &engine->state_offset);
     for (int32_t t = 0; t < program->tensor_count; t++) {
         const bl_tensor *tensor = &program->tensors[t];
         const bl_place *place = &engine->places[tensor->buffer];
+        const int64_t offset = place->offset + tensor->first_row * place->pitch;
         engine->ports[t] = (bl_port){
-            .offset = place->offset + tensor->first_row * place->pitch,
+            .p = engine->memory + offset + place->cursor,
             .pitch = place->pitch,
+            .stream = engine->stream_floats,
+            .offset = offset,
             .buffer = tensor->buffer,
             .rate = program->buffers[tensor->buffer].rate,
             .rows = bl_tensor_row_count(tensor),
         };
+        if (place->past == BL_PAST_RING) {
+            engine->moving[engine->moving_count++] = t;
+        }
     }
+}
+
+static bl_status allocate(bl_engine *engine)
+{
+    const bl_program *program = engine->program;
+    engine->places = calloc((size_t)program->buffer_count, sizeof *engine->places);
+    bl_port *ports = calloc((size_t)program->tensor_count + 1, sizeof *ports);
+    engine->ports = ports ? ports - BL_NONE : NULL;
+    engine->moving = calloc((size_t)program->tensor_count + 1, sizeof *engine->moving);
+    engine->knobs = calloc((size_t)program->knob_count + 1, sizeof *engine->knobs);
+    engine->jobs = calloc((size_t)program->conv_count + 1, sizeof *engine->jobs);
+    engine->links = calloc((size_t)program->conv_count + 1, BL_CONV_PORTS * sizeof *engine->links);
+    engine->offsets = calloc((size_t)program->term_count + 1, sizeof *engine->offsets);
+    engine->frames_before = calloc((size_t)program->rate_count, sizeof *engine->frames_before);
+    engine->frames_now = calloc((size_t)program->rate_count, sizeof *engine->frames_now);
+    if (!engine->places || !engine->ports || !engine->moving || !engine->knobs || !engine->jobs
+        || !engine->links || !engine->offsets || !engine->frames_before || !engine->frames_now) {
+        return BL_ERROR_MEMORY;
+    }
+    engine->stream_floats = lay_out(program, engine->chunk_frames, engine->places, &engine->state_offset);
     size_t bytes = (size_t)(engine->stream_floats * engine->streams + BL_ALIGN_FLOATS) * sizeof(float);
     engine->memory = aligned_alloc(BL_ALIGN_FLOATS * sizeof(float), bytes);
     if (!engine->memory) {
         return BL_ERROR_MEMORY;
     }
     memset(engine->memory, 0, bytes);
+    set_ports(engine);
     return BL_OK;
 }
 
@@ -181,7 +221,6 @@ bl_status bl_engine_new(const bl_program *program, int32_t streams, int32_t max_
     }
     made->program = program;
     made->streams = streams;
-    made->direct = BL_NONE;
     made->chunk_frames = chunk_of(program, max_frames);
     bl_status status = allocate(made);
     if (status != BL_OK) {
@@ -199,9 +238,11 @@ void bl_engine_free(bl_engine *engine)
 {
     if (engine) {
         free(engine->places);
-        free(engine->ports);
+        free(engine->ports ? engine->ports + BL_NONE : NULL);
+        free(engine->moving);
         free(engine->knobs);
         free(engine->jobs);
+        free(engine->links);
         free(engine->offsets);
         free(engine->frames_before);
         free(engine->frames_now);

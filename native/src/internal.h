@@ -16,27 +16,40 @@ typedef void bl_run(const bl_step *step, const bl_moment *moment);
 /* The same for all streams, where these are better done together. [audio] */
 typedef void bl_run_all(const bl_step *step, const bl_engine *engine);
 
-/* An op made ready to run. */
+/* What a convolution reads and writes, its own and what is joined to it. */
+typedef enum bl_conv_port {
+    BL_CONV_X,
+    BL_CONV_MIX,
+    BL_CONV_RESIDUAL,
+    BL_CONV_SKIP,
+    BL_CONV_Y,
+    BL_CONV_SKIP_SUM,
+    BL_CONV_NEXT_RESIDUAL,
+    BL_CONV_NEXT_Y,
+    BL_CONV_PORTS
+} bl_conv_port;
+
+/* An op made ready to run; what every block needs comes first. */
 struct bl_step {
-    bl_op op;
     bl_run *run;
-    bl_run_all *run_all;       /* instead of run, or NULL */
-    const bl_kernels *kernels; /* those this op runs on: LSTM, GRU; else the program's */
-    const float *weights;      /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
+    bl_run_all *run_all;          /* instead of run, or NULL */
+    int32_t direct;               /* CONV1D: it may write to the caller's memory */
+    int32_t joined;               /* CONV1D: the one before it does its work */
+    int32_t index;                /* CONV1D, KNOB: its number among those */
+    int32_t ports[BL_CONV_PORTS]; /* CONV1D: its tensors and those of the one joined to it */
+    int32_t remembered_count;
+    int32_t remembered[2 * BL_OP_OUTPUTS]; /* tensors it writes whose past is read */
+    const bl_kernels *kernels;             /* those this op runs on: LSTM, GRU; else the program's */
+    const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
     const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
-    int32_t knob;       /* KNOB: its number */
     int32_t width;      /* LSTM, GRU: hidden units rounded up to whole vectors */
     int32_t layers;     /* LSTM, GRU: how many steps from here on it runs at once; 0 if one before does */
-    bl_conv_job conv;   /* CONV1D: all but where its rows lie and how many frames there are */
-    int32_t conv_index; /* CONV1D: its number */
-    int64_t first_term; /* CONV1D: where its terms' offsets begin among all */
     bl_step *next;      /* CONV1D: the one joined to it, or NULL */
-    int32_t keeps_y;    /* CONV1D with a next: others read y too */
-    int32_t joined;     /* CONV1D: the one before it does its work */
-    int32_t remembered[2 * BL_OP_OUTPUTS]; /* tensors it writes whose past is read */
-    int32_t remembered_count;
+    int64_t first_term; /* CONV1D: where its terms' offsets begin among all */
+    bl_conv_job conv;   /* CONV1D: all but where its rows lie and how many frames there are */
+    bl_op op;
 };
 
 struct bl_program {
@@ -80,14 +93,22 @@ typedef struct bl_place {
     int32_t cursor; /* where this chunk's first frame goes; always the same in what is no ring */
 } bl_place;
 
-/* Where a tensor lies in a stream's memory. */
+/* Where a tensor's rows lie: in the arena, or for a chunk in the caller's memory. */
 typedef struct bl_port {
-    int64_t offset; /* floats to row 0 */
+    float *p; /* row 0 of the first stream at this chunk's first frame */
     int64_t pitch;
+    int64_t stream; /* floats from one stream's rows to the next one's */
+    int64_t offset; /* floats from a stream's memory to row 0 of the buffer's first frame */
     int32_t buffer;
     int32_t rate;
     int32_t rows;
 } bl_port;
+
+/* A convolution's rows that move with a ring. */
+typedef struct bl_link {
+    bl_rows *rows;
+    int32_t tensor;
+} bl_link;
 
 /* A knob's straight way from one value to another, and the way that waits for its frame. */
 typedef struct bl_knob {
@@ -106,10 +127,12 @@ typedef struct bl_knob {
 struct bl_engine {
     const bl_program *program;
     bl_place *places;
-    bl_port *ports; /* by tensor */
+    bl_port *ports;  /* by tensor; ports[BL_NONE] has no rows */
+    int32_t *moving; /* the tensors in rings, whose rows move with every chunk */
     bl_knob *knobs;
     int32_t *offsets;       /* of the convolutions' terms */
-    bl_conv_job *jobs;      /* by convolution: all but where its rows lie is made once */
+    bl_conv_job *jobs;      /* by convolution, for the first stream; its rows are those of this chunk */
+    bl_link *links;         /* what of the jobs moves */
     int64_t *frames_before; /* by rate: frames that exist before this chunk */
     int32_t *frames_now;    /* by rate: frames of this chunk */
     float *memory;          /* [stream][stream_floats] */
@@ -118,23 +141,15 @@ struct bl_engine {
     int64_t position_frames;
     int32_t streams;
     int32_t chunk_frames;
-    bl_rows out;        /* the caller's rows for this chunk, first stream */
-    int64_t out_stream; /* floats from one stream's to the next one's */
-    int32_t direct;     /* the tensor that is written there at once, or BL_NONE */
+    int32_t moving_count;
+    int32_t link_count;
 };
 
 /* One stream's view of the chunk at hand. */
 struct bl_moment {
     const bl_engine *engine;
-    float *memory;
-    bl_rows out;
+    int64_t stream;
 };
-
-static inline bl_moment bl_moment_of(const bl_engine *engine, int32_t stream)
-{
-    bl_rows out = {engine->out.p + stream * engine->out_stream, engine->out.pitch};
-    return (bl_moment){engine, engine->memory + stream * engine->stream_floats, out};
-}
 
 static inline const bl_tensor *bl_tensor_at(const bl_moment *m, int32_t tensor)
 {
@@ -155,14 +170,14 @@ static inline int32_t bl_tensor_row_count(const bl_tensor *tensor)
 /* A tensor's rows at this chunk's first frame; NULL rows for BL_NONE. */
 static inline bl_rows bl_tensor_rows(const bl_moment *m, int32_t tensor)
 {
-    if (tensor == BL_NONE) {
-        return (bl_rows){NULL, 0};
-    }
-    if (tensor == m->engine->direct) {
-        return m->out;
-    }
     const bl_port *port = &m->engine->ports[tensor];
-    return (bl_rows){m->memory + port->offset + m->engine->places[port->buffer].cursor, port->pitch};
+    return (bl_rows){port->p + m->stream * port->stream, port->pitch};
+}
+
+/* A stream's memory. */
+static inline float *bl_stream_memory(const bl_moment *m)
+{
+    return m->engine->memory + m->stream * m->engine->stream_floats;
 }
 
 /* The same rows, `frames` frames later. */
@@ -223,6 +238,9 @@ bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affin
 
 /* LSTM and GRU. [audio] */
 bl_run_all bl_run_recurrent;
+
+/* Find the rows of a convolution in this chunk. [audio] */
+void bl_locate_conv1d(const bl_step *step, const bl_moment *m, bl_conv_job *job);
 
 /* A knob's value for `frames` frames from `first` on; later, past `end`, forget what is over. [audio] */
 void bl_knob_fill(const bl_knob *knob, int64_t first, float *row, int32_t frames);

@@ -211,7 +211,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     case BL_OP_AFFINE: step->second = array_at(program, op, 1); break;
     case BL_OP_LSTM:
     case BL_OP_GRU: pack_recurrent(program, step, to); break;
-    case BL_OP_KNOB: step->knob = program->knob_count++; break;
+    case BL_OP_KNOB: step->index = program->knob_count++; break;
     default: break;
     }
     step->state_offset = program->state_floats;
@@ -279,7 +279,7 @@ static int same_terms(const bl_program *program, const bl_step *a, const bl_step
 static void plan_conv1d(bl_program *program, bl_step *step, const bl_step *last)
 {
     bl_plan_conv1d(program, step);
-    step->conv_index = program->conv_count++;
+    step->index = program->conv_count++;
     if (last && same_terms(program, last, step)) {
         step->first_term = last->first_term;
     } else {
@@ -316,6 +316,12 @@ bl_status bl_plan_steps(bl_program *program)
         list_remembered(program, &program->steps[s]);
     }
     program->direct = direct_tensor(program, reads);
+    for (int32_t s = 0; s < program->step_count && program->direct != BL_NONE; s++) {
+        bl_step *step = &program->steps[s];
+        step->direct = step->ports[BL_CONV_Y] == program->direct
+                       || step->ports[BL_CONV_NEXT_Y] == program->direct
+                       || step->ports[BL_CONV_SKIP_SUM] == program->direct;
+    }
     free(reads);
     return BL_OK;
 }

@@ -63,6 +63,7 @@ void bl_plan_conv1d(const bl_program *program, bl_step *step)
         .groups = op->groups,
         .in_per_group = rows_at(program, op->inputs[0]) / op->groups,
         .mix_groups = 1,
+        .rate = program->buffers[program->tensors[op->outputs[0]].buffer].rate,
     };
     job->terms = job->in_per_group * job->kernel;
     if (op->inputs[1] != BL_NONE) {
@@ -71,6 +72,15 @@ void bl_plan_conv1d(const bl_program *program, bl_step *step)
         job->out_per_mix_group = out / op->mix_groups;
     }
     choose_epilogue(program, op, job);
+    for (int i = 0; i < BL_CONV_PORTS; i++) {
+        step->ports[i] = BL_NONE;
+    }
+    step->ports[BL_CONV_X] = op->inputs[0];
+    step->ports[BL_CONV_MIX] = op->inputs[1];
+    step->ports[BL_CONV_RESIDUAL] = op->inputs[2];
+    step->ports[BL_CONV_SKIP] = op->inputs[3];
+    step->ports[BL_CONV_Y] = op->outputs[0];
+    step->ports[BL_CONV_SKIP_SUM] = op->outputs[1];
     job->depthwise = op->groups > 1 && job->in_per_group == 1 && out_per_group == 1 && op->stride == 1
                      && job->mix_per_group == 0;
     if (job->depthwise) {
@@ -144,7 +154,11 @@ void bl_join_conv1d(const bl_program *program, bl_step *step, bl_step *next, con
     step->next = next;
     next->joined = 1;
     step->conv.next_rows = rows_at(program, next->op.outputs[0]);
-    step->keeps_y = !only || buffer == program->tensors[program->output].buffer;
+    step->ports[BL_CONV_NEXT_RESIDUAL] = next->op.inputs[2];
+    step->ports[BL_CONV_NEXT_Y] = next->op.outputs[0];
+    if (only && buffer != program->tensors[program->output].buffer) {
+        step->ports[BL_CONV_Y] = BL_NONE;
+    }
 }
 
 /* As bl_conv_job says of a joined convolution. */

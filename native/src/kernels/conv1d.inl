@@ -346,21 +346,20 @@ BL_INLINE void conv_rows(const bl_conv_job *job, const conv_tile *tile, conv_wal
 }
 
 /* `tiles` tiles of `rows` rows in each of `groups` groups. Leaves `tile` behind them. */
-BL_INLINE void conv_tiles(const bl_conv_job *given, conv_tile *tile, int32_t groups, int32_t tiles,
+BL_INLINE void conv_tiles(const bl_conv_job *job, conv_tile *tile, int32_t groups, int32_t tiles,
                           conv_walk walk, int rows, int vectors)
 {
-    const bl_conv_job job = *given; /* a copy no store can reach: it may stay in registers */
     const int depthwise = walk == CONV_DEPTHWISE || walk == CONV_NEAR;
-    const int64_t inputs = depthwise ? rows : job.in_per_group;
-    const int64_t terms = depthwise ? 1 : job.in_per_group;
-    const int64_t depth = 1 + job.kernel * terms + job.mix_per_group;
+    const int64_t inputs = depthwise ? rows : job->in_per_group;
+    const int64_t terms = depthwise ? 1 : job->in_per_group;
+    const int64_t depth = 1 + job->kernel * terms + job->mix_per_group;
     for (int32_t g = 0; g < groups; g++) {
         for (int32_t t = 0; t < tiles; t++) {
-            conv_rows(&job, tile, walk, rows, vectors);
+            conv_rows(job, tile, walk, rows, vectors);
             tile->weights += depth * rows;
             tile->first_row += rows;
         }
-        tile->x += inputs * job.x.pitch;
+        tile->x += inputs * job->x.pitch;
     }
 }
 

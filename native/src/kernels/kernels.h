@@ -60,6 +60,7 @@ typedef struct bl_conv_job {
     int32_t mix_per_group; /* 0: no mix */
     int32_t out_per_mix_group;
     int32_t next_rows; /* 0: nothing joined */
+    int32_t rate;      /* of y: its number in the program */
     int32_t frames;    /* of y */
     int32_t depthwise;
     bl_conv_epilogue epilogue;

@@ -64,8 +64,8 @@ BL_INLINE vec vec_exp_power(vec sum)
 }
 #else
 #define EXP_PARTS 1
-#define EXP_MOST                                                                                             \
-    89.0f /* so that it is infinity, also where a compiler works out what becomes of a clamped x */
+/* So that it is infinity, also where a compiler works out what becomes of a clamped x. */
+#define EXP_MOST 89.0f
 
 BL_INLINE vec vec_exp_rest(vec r, float sign)
 {

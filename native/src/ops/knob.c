@@ -59,6 +59,6 @@ void bl_knob_advance(bl_knob *knob, int64_t end)
 void bl_run_knob(const bl_step *step, const bl_moment *m)
 {
     const bl_engine *engine = m->engine;
-    bl_knob_fill(&engine->knobs[step->knob], engine->position_frames,
+    bl_knob_fill(&engine->knobs[step->index], engine->position_frames,
                  bl_tensor_rows(m, step->op.outputs[0]).p, bl_tensor_frames(m, step->op.outputs[0]));
 }

@@ -23,7 +23,7 @@ static bl_recurrent_job job_of(const bl_step *step, const bl_moment *m)
         .weights = step->weights,
         .x = bl_rows_from(bl_tensor_rows(m, op->inputs[0]), held),
         .y = bl_rows_from(bl_tensor_rows(m, op->outputs[0]), held),
-        .state = m->memory + m->engine->state_offset + step->state_offset,
+        .state = bl_stream_memory(m) + m->engine->state_offset + step->state_offset,
         .inputs = bl_tensor_row_count(bl_tensor_at(m, op->inputs[0])),
         .hidden = bl_tensor_row_count(bl_tensor_at(m, op->outputs[0])),
         .width = step->width,
@@ -53,10 +53,9 @@ static void run_jobs(const bl_step *step, bl_recurrent_job *jobs, int32_t count,
 void bl_run_recurrent(const bl_step *step, const bl_engine *engine)
 {
     bl_recurrent_job jobs[BL_MOST_CELLS];
-    bl_moment m = bl_moment_of(engine, 0);
+    bl_moment m = {engine, 0};
     int32_t count = 0, frames = bl_tensor_frames(&m, step->op.outputs[0]);
-    for (int32_t s = 0; s < engine->streams && step->layers > 0; s++) {
-        m = bl_moment_of(engine, s);
+    for (; m.stream < engine->streams && step->layers > 0; m.stream++) {
         if (count + step->layers > step->kernels->most_cells) {
             run_jobs(step, jobs, count, frames);
             count = 0;
