@@ -128,14 +128,19 @@ BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, c
         for (int v = 0; v <= vectors; v++) {
             frames[v] = vec_held(vec_load(x + (v - 1) * VEC_FRAMES));
         }
-        for (int32_t tap = 0; tap < job->kernel; tap++) {
-            vec weight = vec_splat(w[tap * rows + r]);
-            vec_int by = vec_slide_by((job->kernel - 1 - tap) * job->dilation);
+        const float *weight = w + r;
+        for (int32_t shift = (job->kernel - 1) * job->dilation; shift > 0;
+             shift -= job->dilation, weight += rows) {
+            vec_int by = vec_slide_by(shift);
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
                 vec moved = vec_slide(frames[v], frames[v + 1], by);
-                sum[r * vectors + v] = vec_fma(weight, moved, sum[r * vectors + v]);
+                sum[r * vectors + v] = vec_fma(vec_splat(weight[0]), moved, sum[r * vectors + v]);
             }
+        }
+        BL_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[r * vectors + v] = vec_fma(vec_splat(weight[0]), frames[v + 1], sum[r * vectors + v]);
         }
     }
     return w + job->kernel * rows;
