@@ -177,8 +177,8 @@ static void pack_recurrent(const bl_program *program, bl_step *step, float *to)
     step->weights = to;
     step->second = array_at(program, &step->op, lstm ? 3 : 4);
     step->width = width_of(program, &step->op);
-    step->state_floats = 3 * (int64_t)step->width;
-    if (step->width == 2 * step->kernels->vector_frames) {
+    step->state_floats = 2 * (int64_t)step->width;
+    if (step->width > step->kernels->vector_frames) {
         step->state_floats += step->width * (int64_t)step->kernels->vector_frames;
     }
     step->run_all = bl_run_recurrent;
