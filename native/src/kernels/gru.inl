@@ -11,10 +11,9 @@ BL_INLINE void gru_gather(vec *r, vec *z, vec *n, const float *weights, const fl
     }
 }
 
-static void gru_frame(const bl_recurrent_job *job, int32_t t)
+static void gru_frame(const bl_recurrent_job *job, int32_t t, const float *h, float *next)
 {
     int64_t width = job->width;
-    float *h = job->state, *next = h + 2 * width;
     for (int32_t u = 0; u < job->width; u += VEC_FRAMES) {
         const float *w = job->weights + u;
         vec r = vec_load(w), z = vec_load(w + width);
@@ -25,10 +24,6 @@ static void gru_frame(const bl_recurrent_job *job, int32_t t)
         gru_gather(&r, &z, &from_h, w, h, 1, job->hidden, width);
         vec n = vec_tanh(vec_fma(vec_sigmoid(r), from_h, from_x));
         vec_store(next + u, vec_fma(vec_sigmoid(z), vec_load(h + u) - n, n));
-    }
-    for (int32_t u = 0; u < job->hidden; u++) {
-        h[u] = next[u];
-        job->y.p[u * job->y.pitch + t] = next[u];
     }
 }
 
@@ -92,8 +87,6 @@ static void gru(const bl_recurrent_job *jobs, int32_t count)
             gru_pairs(jobs);
             continue;
         }
-        for (int32_t t = 0; t < jobs->frames; t++) {
-            gru_frame(jobs, t);
-        }
+        run_wide(gru_frame, jobs);
     }
 }

@@ -81,7 +81,7 @@ typedef struct bl_recurrent_job {
     bl_rows x;
     bl_rows y;
     float *
-        state; /* [3][width]: h, c (room, in a GRU) and room for the next h; of two vectors a square more, to turn */
+        state; /* h[width], c[width] (room, in a GRU), and of several vectors [a vector's lanes][width] to turn */
     int32_t inputs;
     int32_t hidden;
     int32_t width;

@@ -82,11 +82,11 @@ BL_INLINE void lstm_gather(vec gates[4], const float *weights, int64_t step, con
     }
 }
 
-static void lstm_frame(const bl_recurrent_job *job, int32_t t)
+static void lstm_frame(const bl_recurrent_job *job, int32_t t, const float *h, float *next)
 {
     int32_t width = job->width;
     int64_t step = 4 * (int64_t)width;
-    float *h = job->state, *kept = h + width, *next = kept + width;
+    float *kept = job->state + width;
     for (int32_t u = 0; u < width; u += VEC_FRAMES) {
         const float *w = job->weights + u;
         vec gates[4];
@@ -100,10 +100,6 @@ static void lstm_frame(const bl_recurrent_job *job, int32_t t)
                 + gated_tanh(vec_sigmoid_bottom(gates[0]), gates[2]);
         vec_store(kept + u, c);
         vec_store(next + u, gated_tanh(vec_sigmoid_bottom(gates[3]), c));
-    }
-    for (int32_t u = 0; u < job->hidden; u++) {
-        h[u] = next[u];
-        job->y.p[u * job->y.pitch + t] = next[u];
     }
 }
 
@@ -120,8 +116,6 @@ static void lstm(const bl_recurrent_job *jobs, int32_t count)
             lstm_pairs(jobs);
             continue;
         }
-        for (int32_t t = 0; t < jobs->frames; t++) {
-            lstm_frame(jobs, t);
-        }
+        run_wide(lstm_frame, jobs);
     }
 }

@@ -240,7 +240,7 @@ BL_INLINE const float *pair_inputs(vec *halves, int count, const bl_recurrent_jo
 
 BL_INLINE void run_pair(pair_frame *frame, const bl_recurrent_job *job)
 {
-    float *at = job->state, *recent = at + 3 * job->width;
+    float *at = job->state, *recent = at + 2 * job->width;
     pair_state state = {{vec_load(at), vec_load(at + CELL)},
                         {vec_load(at + 2 * CELL), vec_load(at + 3 * CELL)}};
     for (int32_t begin = 0; begin < job->frames; begin += CELL) {
@@ -259,5 +259,29 @@ BL_INLINE void run_pair(pair_frame *frame, const bl_recurrent_job *job)
     for (int v = 0; v < 2; v++) {
         vec_store(at + v * CELL, state.h[v]);
         vec_store(at + (2 + v) * CELL, state.c[v]);
+    }
+}
+
+/* One frame of a wider layer: from h the next h. */
+typedef void wide_frame(const bl_recurrent_job *job, int32_t t, const float *h, float *next);
+
+BL_INLINE void run_wide(wide_frame *frame, const bl_recurrent_job *job)
+{
+    int32_t width = job->width;
+    float *recent = job->state + 2 * (int64_t)width;
+    for (int32_t begin = 0; begin < job->frames; begin += CELL) {
+        int32_t frames = job->frames - begin < CELL ? job->frames - begin : CELL;
+        const float *h = job->state;
+        for (int32_t t = 0; t < frames; t++) {
+            float *next = recent + (int64_t)t * width;
+            frame(job, begin + t, h, next);
+            h = next;
+        }
+        memcpy(job->state, h, (size_t)width * sizeof *h);
+        for (int32_t u = 0; u < job->hidden; u += CELL) {
+            int32_t units = job->hidden - u < CELL ? job->hidden - u : CELL;
+            cell_rows(recent + u, width, (bl_rows){job->y.p + u * job->y.pitch + begin, job->y.pitch}, units,
+                      frames);
+        }
     }
 }
