@@ -257,13 +257,6 @@ bl_status bl_plan_steps(bl_program *program);
 int64_t bl_packed_bytes(const bl_program *program);
 bl_status bl_pack_steps(bl_program *program);
 
-/* The same for one convolution. [main] */
-int64_t bl_conv1d_floats(const bl_program *program, const bl_op *op);
-void bl_plan_conv1d(const bl_program *program, bl_step *step);
-/* Join a convolution and the step after it if they may be; `reads` counts by buffer the inputs that are in it. */
-void bl_join_conv1d(const bl_program *program, bl_step *step, bl_step *next, const int32_t *reads);
-void bl_pack_conv1d(const bl_program *program, const bl_step *step, float *to);
-
 /* Bytes one stream of an engine with full chunks takes, negative if that is absurd; and what an engine takes
  * besides. [main] */
 int64_t bl_stream_bytes(const bl_program *program);

@@ -1,5 +1,5 @@
 /* [main] Which path a convolution takes, and its weights in that path's order: bl_conv_job says which. */
-#include "internal.h"
+#include "pack.h"
 
 /* Where one convolution's weights come from and go to. */
 typedef struct conv_pack {
@@ -8,16 +8,6 @@ typedef struct conv_pack {
     const float *mix;    /* [out][in of a mix group], or NULL */
     float *to;
 } conv_pack;
-
-static int32_t rows_at(const bl_program *program, int32_t tensor)
-{
-    return tensor == BL_NONE ? 0 : bl_tensor_row_count(&program->tensors[tensor]);
-}
-
-static const float *array_at(const bl_program *program, const bl_op *op, int32_t array)
-{
-    return op->arrays[array].count ? program->blob + op->arrays[array].offset : NULL;
-}
 
 /* Cut `rows` rows into tiles of at most `most`, as evenly as may be. */
 static void cut(bl_conv_job *job, int32_t rows, int32_t most)
@@ -31,7 +21,7 @@ static void cut(bl_conv_job *job, int32_t rows, int32_t most)
 static void choose_epilogue(const bl_program *program, const bl_op *op, bl_conv_job *job)
 {
     job->activation = (bl_activation)op->activation;
-    job->parameters = array_at(program, op, 3);
+    job->parameters = bl_array_at(program, op, 3);
     job->parameter_step = bl_parameter_step(op);
     job->epilogue = BL_CONV_ACTIVATE;
     if (op->activation == BL_ACT_IDENTITY || op->activation == BL_ACT_SOFTMAX) {
@@ -48,27 +38,27 @@ static void choose_epilogue(const bl_program *program, const bl_op *op, bl_conv_
 
 int64_t bl_conv1d_floats(const bl_program *program, const bl_op *op)
 {
-    return op->arrays[0].count + op->arrays[2].count + rows_at(program, op->outputs[0]);
+    return op->arrays[0].count + op->arrays[2].count + bl_rows_at(program, op->outputs[0]);
 }
 
 void bl_plan_conv1d(const bl_program *program, bl_step *step)
 {
     const bl_op *op = &step->op;
-    int32_t out = rows_at(program, op->outputs[0]), out_per_group = out / op->groups;
+    int32_t out = bl_rows_at(program, op->outputs[0]), out_per_group = out / op->groups;
     bl_conv_job *job = &step->conv;
     *job = (bl_conv_job){
         .kernel = op->kernel,
         .dilation = op->dilation,
         .stride = op->stride,
         .groups = op->groups,
-        .in_per_group = rows_at(program, op->inputs[0]) / op->groups,
+        .in_per_group = bl_rows_at(program, op->inputs[0]) / op->groups,
         .mix_groups = 1,
         .rate = program->buffers[program->tensors[op->outputs[0]].buffer].rate,
     };
     job->terms = job->in_per_group * job->kernel;
     if (op->inputs[1] != BL_NONE) {
         job->mix_groups = op->mix_groups;
-        job->mix_per_group = rows_at(program, op->inputs[1]) / op->mix_groups;
+        job->mix_per_group = bl_rows_at(program, op->inputs[1]) / op->mix_groups;
         job->out_per_mix_group = out / op->mix_groups;
     }
     choose_epilogue(program, op, job);
@@ -153,7 +143,7 @@ void bl_join_conv1d(const bl_program *program, bl_step *step, bl_step *next, con
     const int only = reads[buffer] == 1 && program->buffers[buffer].kind == BL_BUFFER_SCRATCH;
     step->next = next;
     next->joined = 1;
-    step->conv.next_rows = rows_at(program, next->op.outputs[0]);
+    step->conv.next_rows = bl_rows_at(program, next->op.outputs[0]);
     step->ports[BL_CONV_NEXT_RESIDUAL] = next->op.inputs[2];
     step->ports[BL_CONV_NEXT_Y] = next->op.outputs[0];
     if (only && buffer != program->tensors[program->output].buffer) {
@@ -177,9 +167,10 @@ void bl_pack_conv1d(const bl_program *program, const bl_step *step, float *to)
 {
     const bl_op *op = &step->op;
     const bl_conv_job *job = &step->conv;
-    conv_pack pack = {array_at(program, op, 0), array_at(program, op, 1), array_at(program, op, 2), to};
+    conv_pack pack = {bl_array_at(program, op, 0), bl_array_at(program, op, 1), bl_array_at(program, op, 2),
+                      to};
     if (step->joined) {
-        pack_joined(&pack, rows_at(program, op->outputs[0]), job->in_per_group);
+        pack_joined(&pack, bl_rows_at(program, op->outputs[0]), job->in_per_group);
         return;
     }
     int64_t row = 0;
