@@ -220,9 +220,10 @@ BL_INLINE void conv_finish(vec *sum, const bl_conv_job *job, int32_t row, int ro
     if (job->residual.p) {
         conv_sum(sum, job->residual, job->y, row, rows, vectors, first, 1);
     } else if (job->y.p) {
-        float *y = job->y.p + row * job->y.pitch + first;
+        const int64_t pitch = job->y.pitch; /* for all a compiler knows, storing changes the job */
+        float *y = job->y.p + row * pitch + first;
         BL_UNROLL
-        for (int r = 0; r < rows; r++, y += job->y.pitch) {
+        for (int r = 0; r < rows; r++, y += pitch) {
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
                 vec_store(y + v * VEC_FRAMES, sum[r * vectors + v]);
@@ -239,8 +240,10 @@ BL_INLINE void conv_next(const vec *sum, const bl_conv_job *job, int rows, int v
 {
     const float *w = job->next_weights,
                 *residual = job->next_residual.p ? job->next_residual.p + first : NULL;
+    const int64_t pitch = job->next_y.pitch, residual_pitch = job->next_residual.pitch;
+    const int32_t count = job->next_rows;
     float *y = job->next_y.p + first;
-    for (int32_t row = 0; row < job->next_rows; row++, w += 1 + rows, y += job->next_y.pitch) {
+    for (int32_t row = 0; row < count; row++, w += 1 + rows, y += pitch) {
         vec next[8];
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
@@ -259,7 +262,7 @@ BL_INLINE void conv_next(const vec *sum, const bl_conv_job *job, int rows, int v
             for (int v = 0; v < vectors; v++) {
                 next[v] = next[v] + vec_load(residual + v * VEC_FRAMES);
             }
-            residual += job->next_residual.pitch;
+            residual += residual_pitch;
         }
         BL_UNROLL
         for (int v = 0; v < vectors; v++) {
