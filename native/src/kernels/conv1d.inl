@@ -117,7 +117,8 @@ BL_INLINE const float *conv_add_depthwise(vec *sum, const float *w, const float 
 }
 
 #ifdef VEC_HAS_SLIDE
-/* All taps of as many convolutions of one row each as the tile has rows: every frame is loaded once, and moved. */
+/* All taps of as many convolutions of one row each as the tile has rows. By turns a tap's frames are moved there from
+ * those of the newest tap, and loaded: neither the units that permute nor those that load have to do all. */
 BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, const bl_conv_job *job,
                                      int rows, int vectors)
 {
@@ -129,13 +130,24 @@ BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, c
             frames[v] = vec_held(vec_load(x + (v - 1) * VEC_FRAMES));
         }
         const float *weight = w + r;
-        for (int32_t shift = (job->kernel - 1) * job->dilation; shift > 0;
-             shift -= job->dilation, weight += rows) {
+        int32_t shift = (job->kernel - 1) * job->dilation;
+        while (shift > 0) {
             vec_int by = vec_slide_by(shift);
             BL_UNROLL
             for (int v = 0; v < vectors; v++) {
                 vec moved = vec_slide(frames[v], frames[v + 1], by);
                 sum[r * vectors + v] = vec_fma(vec_splat(weight[0]), moved, sum[r * vectors + v]);
+            }
+            shift -= job->dilation;
+            weight += rows;
+            if (shift > 0) {
+                BL_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    sum[r * vectors + v] = vec_fma(vec_splat(weight[0]), vec_load(x + v * VEC_FRAMES - shift),
+                                                   sum[r * vectors + v]);
+                }
+                shift -= job->dilation;
+                weight += rows;
             }
         }
         BL_UNROLL
