@@ -272,7 +272,8 @@ class EngineRun:
         self._in = _aligned(noise.shape)
         self._in[:] = _AMPLITUDE * noise
         rate = info.output_rate
-        out_frames = math.ceil(block_frames * rate.num / rate.den) + 1
+        # Whole cache lines, as the rows of a host's buffers are.
+        out_frames = -(-math.ceil(block_frames * rate.num / rate.den) // 16) * 16
         self._out = _aligned((info.output_rows, out_frames))
         self._engine = Engine(model.program, 1, block_frames)
         source, target = (ffi.from_buffer("float[]", each) for each in (self._in, self._out))
