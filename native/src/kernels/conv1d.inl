@@ -438,7 +438,8 @@ static conv_tile_function *const *conv_functions(const bl_conv_job *job)
 {
     if (job->depthwise) {
 #ifdef VEC_HAS_SLIDE
-        if (job->frames_before >= VEC_FRAMES && (job->kernel - 1) * job->dilation <= VEC_FRAMES) {
+        const int near = (job->kernel - 1) * job->dilation <= VEC_FRAMES && job->frames_before >= VEC_FRAMES;
+        if (near && job->frames > VEC_FRAMES) {
             return conv_near;
         }
 #endif
