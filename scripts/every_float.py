@@ -3,8 +3,9 @@
 
     scripts/every_float.py [--isa avx512[,avx2...]]
 
-Prints the worst error in units of the last place and fails where one is above 4. Takes some ten minutes for each
-instruction set. Results too small to be normal numbers count as right if they are zero, as the engine flushes them.
+Prints the worst error in units of the last place and fails where one is above 4. Takes some ten minutes
+for each instruction set. Results too small to be normal numbers count as right if they are zero, as the
+engine flushes them.
 """
 
 from __future__ import annotations
