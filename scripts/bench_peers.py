@@ -144,6 +144,8 @@ def main() -> None:
             if work.name in MODELS and options.only.lower() in work.name.lower()
             for run in runs_of(work, files[file_of(work.name)], options.isa, blocks)
         ]
+        if not runs:
+            parser.error(f"no model has {options.only!r} in its name")
         found = measure_runs(runs, options.repeats, options.blocks, core)
     if options.json:
         print(json.dumps([each.as_dict() for each in found], indent=2))

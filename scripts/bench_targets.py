@@ -87,6 +87,8 @@ def main() -> None:
     blocks = [int(frames) for frames in options.block.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         wanted = [each for each in works(Path(folder)) if options.only.lower() in each[0].name.lower()]
+        if not wanted:
+            parser.error(f"nothing has {options.only!r} in its name")
     percents = {work.name: percent for work, percent in wanted}
     found = measure(
         [work for work, _ in wanted], options.isa.split(","), blocks, options.repeats, 500, options.core

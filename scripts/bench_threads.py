@@ -72,6 +72,8 @@ def measure(work: Work, isa: str, block_frames: int, workers: Workers, repeats: 
     loops = [PeakRun(isa) for _ in range(2)]
     run_engines = [lambda run=run: run.slice()[0] for run in engines]
     run_loops = [lambda run=run: run.gflops(_PEAK_SLICES) for run in loops]
+    for run in engines:
+        run.slice()  # plans how many blocks make one, which must not happen while the other engine runs
     quotients, of_engines, of_loops, shares = [], [], [], []
     for _ in range(repeats):
         one_loop, _ = workers.run(run_loops[:1])

@@ -91,14 +91,23 @@ def test_stack_is_bit_for_bit_its_layers_one_by_one(isa, kind, units):
         assert np.array_equal(whole, in_blocks(together, signal(), 1, sizes)), sizes
 
 
-@pytest.mark.parametrize("starts", [(5, 5), (0, 20), (40, 3)], ids=str)
-def test_layers_that_begin_later(isa, kind, starts):
-    together = Model(stack(kind, (4, 6), starts=starts), isa)
-    apart = Model(stack(kind, (4, 6), apart=True, starts=starts), isa)
+#: With as many units as inputs a layer may write where the one before it reads.
+LATER = [
+    *[((4, 6), starts) for starts in ((5, 5), (0, 20), (40, 3))],
+    *[((2, 2), starts) for starts in ((0, 50), (50, 0), (30, 30))],
+    ((1, 1), (0, 50)),
+    ((2, 2, 1), (50, 0, 70)),
+]
+
+
+@pytest.mark.parametrize(("units", "starts"), LATER, ids=str)
+def test_layers_that_begin_later(isa, kind, units, starts):
+    together = Model(stack(kind, units, starts=starts), isa)
+    apart = Model(stack(kind, units, apart=True, starts=starts), isa)
     whole = in_blocks(together, signal(), 1, [FRAMES])
     assert np.array_equal(whole, in_blocks(apart, signal(), 1, [FRAMES]))
     assert np.array_equal(whole, in_blocks(together, signal(), 1, [7]))
-    expected = reference.run(stack(kind, (4, 6), starts=starts), signal())
+    expected = reference.run(stack(kind, units, starts=starts), signal())
     np.testing.assert_allclose(whole, expected, rtol=0, atol=2e-6)
 
 
@@ -122,3 +131,13 @@ def test_nan_stays_in_its_stream(isa, kind):
     assert np.array_equal(found[:6], clean[:6])
     assert np.array_equal(found[12:], clean[12:])
     assert np.all(np.isnan(found[6:12, 10:]))
+
+
+@pytest.mark.parametrize("hidden", [5, 8, 12, 20, 33])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_input_is_over_when_it_is_over(isa, kind, hidden, value):
+    graph = stack(kind, (hidden,))
+    x = signal()
+    x[0, 10] = value
+    found = in_blocks(Model(graph, isa), x, 1, [FRAMES])
+    np.testing.assert_allclose(found, reference.run(graph, x), rtol=0, atol=2e-6)

@@ -39,6 +39,8 @@ DEFAULT_RATE_HZ = 48000.0
 _SLICE_S, _PEAK_SLICE_S = 0.03, 0.01
 #: A run whose slices are planned by is at least so long.
 _PLANNED_S = 0.004
+#: Blocks that do not count before those that are timed one by one.
+_WARM_BLOCKS = 20
 #: What the signal may take of the first-level cache: a live host's block would be there too.
 _SIGNAL_BYTES = 8192
 _AMPLITUDE = 0.1
@@ -81,7 +83,7 @@ class Result:
     percent_of_peak : float
         Of each slice's own peak: the median of quotients, which may differ from the quotient of medians.
     p50_us, p999_us, max_us : float
-        Times of single blocks: the median, what 99.9 % do not surpass, and the longest.
+        Times of single blocks, the first few left out: the median, what 99.9 % do not surpass, the longest.
     max_over_p50 : float
     weights : int
         Numbers in the parameter arrays of the part of the model in use, biases and taps alike.
@@ -397,6 +399,7 @@ def measure_runs(
         with real_time(prefer_real_time) as granted:
             at_priority.append(granted)
             for run, each in zip(runs, found, strict=True):
+                run.block_times_ns(_WARM_BLOCKS)  # others have had the cache
                 each.times.append(run.block_times_ns(math.ceil(timed_blocks / repeats)))
     about = {"core": core, "real_time": all(at_priority), "machine": processor(), "repeats": repeats}
     return [_result(run, each, about) for run, each in zip(runs, found, strict=True)]

@@ -78,8 +78,8 @@ static void run_steps(const bl_engine *engine)
     }
 }
 
-/* Run all ops and leave the output in the caller's rows: it is written there at once, where they have room for whole
- * vectors. */
+/* Run all ops and leave the output in the caller's rows: it is written there at once, where they have room
+ * for whole vectors. */
 static void run_chunk(bl_engine *engine, bl_rows out)
 {
     const bl_program *program = engine->program;
@@ -179,7 +179,8 @@ void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_fram
     }
 }
 
-/* A settled state is, buffer by buffer that has a past and row by row, the last lookback_frames frames, then the ops' states. */
+/* A settled state is, buffer by buffer that has a past and row by row, the last lookback_frames frames,
+ * then the ops' states. */
 void bl_engine_export(const bl_engine *engine, float *settled)
 {
     const bl_program *program = engine->program;

@@ -131,7 +131,7 @@ static void set_jobs(bl_engine *engine)
 {
     for (int32_t i = 0; i < engine->program->step_count; i++) {
         const bl_step *step = &engine->program->steps[i];
-        if (step->op.kind == BL_OP_CONV1D) {
+        if (step->op.kind == BL_OP_CONV1D && !step->joined) {
             set_job(engine, step);
             link_job(engine, step);
         }

@@ -41,7 +41,7 @@ struct bl_step {
     int32_t remembered[2 * BL_OP_OUTPUTS]; /* tensors it writes whose past is read */
     const bl_kernels *kernels;             /* those this op runs on: LSTM, GRU; else the program's */
     const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
-    const float *second;  /* AFFINE: shift; CONV1D, ACTIVATE: activation parameters; LSTM, GRU: h0; or NULL */
+    const float *second;  /* AFFINE: shift; ACTIVATE: parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
     int32_t width;      /* LSTM, GRU: hidden units rounded up to whole vectors */

@@ -72,7 +72,6 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
         if (step->weights == to) {
             bl_pack_conv1d(program, step, to);
         }
-        step->second = bl_array_at(program, op, 3);
         break;
     case BL_OP_ACTIVATE: step->second = bl_array_at(program, op, 3); break;
     case BL_OP_AFFINE: step->second = bl_array_at(program, op, 1); break;
@@ -117,7 +116,8 @@ static int32_t direct_tensor(const bl_program *program, const int32_t *reads)
             }
         }
     }
-    int whole = buffer->rows == bl_tensor_row_count(output);
+    int whole = buffer->rows == bl_tensor_row_count(output) && buffer->rows == bl_rows_at(program, found)
+                && program->tensors[program->input].buffer != output->buffer;
     return whole && reads[output->buffer] == 0 && buffer->kind == BL_BUFFER_SCRATCH ? found : BL_NONE;
 }
 

@@ -3,8 +3,8 @@
 
 #include "pack.h"
 
-/* The kernels that run an op. Where vectors of sixteen would be half empty at the end, those of eight do as much in as
- * many instructions of half the work: up to 8 hidden units and, measured, from 17 to 24. */
+/* The kernels that run an op. Where vectors of sixteen would be half empty at the end, those of eight do as
+ * much in as many instructions of half the work: up to 8 hidden units and, measured, from 17 to 24. */
 const bl_kernels *bl_recurrent_kernels(const bl_program *program, const bl_op *op)
 {
     int recurrent = op->kind == BL_OP_LSTM || op->kind == BL_OP_GRU;
@@ -106,9 +106,9 @@ void bl_pack_recurrent(const bl_program *program, bl_step *step, float *to)
     step->layers = 1;
 }
 
-/* Make a recurrent step the head of those behind it that read its output and run on the same kernels, as long as a
- * layer is one vector wide: their frames can take turns. Vectors of sixteen leave nothing to gain: a machine that has
- * them is as good as busy with one layer. */
+/* Make a recurrent step the head of those behind it that read its output, begin with it and run on the same
+ * kernels, as long as a layer is one vector wide: their frames can take turns. Vectors of sixteen leave
+ * nothing to gain: a machine that has them is as good as busy with one layer. */
 void bl_stack_recurrent(bl_program *program)
 {
     bl_step *head = NULL;
@@ -119,7 +119,8 @@ void bl_stack_recurrent(bl_program *program)
             continue;
         }
         if (head && head->layers < step->kernels->most_cells && head->op.kind == step->op.kind
-            && head->kernels == step->kernels && step->op.inputs[0] == step[-1].op.outputs[0]) {
+            && head->kernels == step->kernels && head->op.start_frames == step->op.start_frames
+            && step->op.inputs[0] == step[-1].op.outputs[0]) {
             head->layers++;
             step->layers = 0;
         } else {

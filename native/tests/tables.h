@@ -222,4 +222,27 @@ static inline void make_rates(tables *t)
     t->spec.input = 0, t->spec.output = 12;
 }
 
+/* The input, one row of a buffer, is half of the output: it has to come out in its place, however it got there. */
+static inline void make_input_in_output(tables *t)
+{
+    *t = (tables){0};
+    point_at_tables(t);
+    t->rates[0] = (bl_rate){1, 1, 0};
+    t->buffers[0] = (bl_buffer){.kind = BL_BUFFER_SCRATCH, .rows = 2};
+    t->buffers[1] = (bl_buffer){.kind = BL_BUFFER_SCRATCH, .rows = 1, .scratch_row = 2};
+    t->tensors[0] = (bl_tensor){0, 0, 1, 1};
+    t->tensors[1] = (bl_tensor){1, 0, 1, 1};
+    t->tensors[2] = (bl_tensor){0, 1, 1, 1};
+    t->tensors[3] = (bl_tensor){0, 0, 2, 1};
+    t->blob[0] = 0.5f, t->blob[1] = 0.0f, t->blob[2] = 1.0f;
+    t->ops[0] = unary_of(BL_OP_KNOB, BL_NONE, 1);
+    t->ops[0].arrays[0] = (bl_span){0, 3};
+    t->ops[0].ramp_frames = 100;
+    t->ops[1] = unary_of(BL_OP_ACTIVATE, 1, 2);
+    t->ops[1].activation = BL_ACT_TANH;
+    t->spec.rate_count = 1, t->spec.buffer_count = 2, t->spec.tensor_count = 4, t->spec.op_count = 2;
+    t->spec.blob_count = 3, t->spec.scratch_rows = 3;
+    t->spec.input = 0, t->spec.output = 3;
+}
+
 #endif

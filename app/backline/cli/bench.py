@@ -59,7 +59,7 @@ def bench(
     from ..bench import measure
     from ..plot import check_target, plot_benchmarks
 
-    sizes, isas = read_sizes(block), isa.split(",") if isa is not None else None
+    sizes, isas = read_sizes(block), [part.strip() for part in isa.split(",")] if isa is not None else None
     if plot is not None:
         check_target(plot, overwrite=force)
     works = read_works(model, conv, quality)

@@ -1,4 +1,4 @@
-/* Rows copied, exactly as many frames as there are: the one kernel that may touch a caller's memory. Column by
+/* Rows copied, exactly as many frames as there are: a caller's memory has no padding. Column by
  * column, as there may be many rows of few vectors; in each row frames go from first to last. */
 
 static void copy(bl_rows from, bl_rows to, int32_t rows, int32_t frames)

@@ -1,5 +1,6 @@
 /* Stateless arithmetic, one table per instruction set. Rows are planar; every row may be read and written
- * up to the next whole vector past its last frame, where it holds padding that means nothing. */
+ * up to the next whole vector past its last frame, where it holds padding that means nothing. Rows of a caller's
+ * memory have no padding: an op may write to them what is a whole number of vectors. */
 #ifndef BL_KERNELS_H
 #define BL_KERNELS_H
 
@@ -26,12 +27,13 @@ typedef enum bl_conv_epilogue {
  * The rows of a group lie in `higher_tiles` tiles of tile_rows + 1 rows, then `lower_tiles` tiles of tile_rows.
  * Weights are packed tile by tile, groups outermost: bias[rows], conv[tap][in][rows], mix[in][rows].
  * A depthwise convolution (one row in and one out per group) has its groups in such tiles instead.
- * A group has `terms` terms, tap by tap, in each of them input row by input row. The frames of term i begin offsets[i]
- * floats from the group's first row, (tap - (kernel - 1)) * dilation frames from this chunk's, plus wrap for the terms
- * of the first wrapped_taps taps: those lie before the ring's seam.
+ * A group has `terms` terms, tap by tap, in each of them input row by input row. The frames of term i begin
+ * offsets[i] floats from the group's first row, (tap - (kernel - 1)) * dilation frames from this chunk's, plus
+ * wrap for the terms of the first wrapped_taps taps: those lie before the ring's seam.
  *
- * A convolution whose rows are one tile may have another of one tap joined to it, which works on y where it is, in
- * registers: next_y = next_residual + bias + weights * y, weights packed row by row: bias, then one per row of y. */
+ * A convolution whose rows are one tile may have another of one tap joined to it, which works on y where it is,
+ * in registers: next_y = next_residual + bias + weights * y; its weights are packed row by row: bias, then one
+ * per row of y. */
 typedef struct bl_conv_job {
     const float *weights;
     const float *next_weights;
@@ -70,18 +72,18 @@ typedef struct bl_conv_job {
     float slope;
 } bl_conv_job;
 
-/* One LSTM or GRU layer over one chunk. width = hidden rounded up to whole vectors. Weights are, all [width] per gate,
- * LSTM: bias[4], w_ih[in][4], w_hh; gates f, i, g, o; 
+/* One LSTM or GRU layer over one chunk. width = hidden rounded up to whole vectors. Weights, all [width] a gate:
+ * LSTM: bias[4], w_ih[in][4], w_hh; gates i, f, g, o;
  * GRU:  bias[4] (r, z, n from the input and n from h), w_ih[in][3], w_hh; gates r, z, n.
- * w_hh is [hidden][gate] where width is more than two vectors. Else it is [gate][u][v][k], vectors all: u and v count the
- * vectors of the width, k the lanes of one, and lane l of it weighs what lane l ^ k of h's vector v adds to lane l of
- * the gate's vector u. Lanes and weights past the last hidden unit are zero. */
+ * w_hh is [hidden][gate] where width is more than two vectors. Else it is [gate][u][v][k], vectors all: u and v
+ * count the vectors of the width, k the lanes of one, and lane l of it weighs what lane l ^ k of h's vector v
+ * adds to lane l of the gate's vector u. Lanes and weights past the last hidden unit are zero. */
 typedef struct bl_recurrent_job {
     const float *weights;
     bl_rows x;
     bl_rows y;
-    float *
-        state; /* h[width], c[width] (room, in a GRU), and of several vectors [a vector's lanes][width] to turn */
+    /* h[width], c[width] (room, in a GRU), and of several vectors [a vector's lanes][width] to turn. */
+    float *state;
     int32_t inputs;
     int32_t hidden;
     int32_t width;
@@ -116,8 +118,8 @@ typedef struct bl_kernels {
     void (*conv1d)(const bl_conv_job *job);
     /* Reads and writes no frame but those it copies. The rows may overlap if `to` begins before `from`. */
     void (*copy)(bl_rows from, bl_rows to, int32_t rows, int32_t frames);
-    /* Layers that are one vector wide may come several at a time: streams, and layers of a stack one behind the other,
-     * each of which takes its inputs from the layer before. Every layer's bits are those it has alone. */
+    /* Layers that are one vector wide may come several at a time: streams, and layers of a stack one behind the
+     * other, each of which takes its inputs from the layer before. Every layer's bits are those it has alone. */
     void (*lstm)(const bl_recurrent_job *jobs, int32_t count);
     void (*gru)(const bl_recurrent_job *jobs, int32_t count);
     void (*maxpool)(const bl_pool_job *job);

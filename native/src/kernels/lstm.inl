@@ -1,5 +1,5 @@
-/* LSTM: gates lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. Gates come in the order
- * in which c waits longest for them; sigmoids and tanh are quotients whose divisions are merged. */
+/* LSTM: gates lie in the lanes, frames follow each other. Each gate's sums run bias, inputs, hidden. Sigmoids and
+ * tanh are quotients whose divisions are merged. */
 
 /* sigmoid(at) * tanh(x), at given as what its sigmoid divides by. */
 BL_INLINE vec gated_tanh(vec at, vec x)

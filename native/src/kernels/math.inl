@@ -20,7 +20,8 @@ BL_INLINE vec vec_leaky(vec v, float slope)
     return vec_select(vec_less(v, zero), slope == 0.0f ? zero : v * slope, v);
 }
 
-/* v, but not below `low`: for functions whose product with an infinite v would be NaN where they have settled. */
+/* v, but not below `low`: for functions whose product with an infinite v would be NaN where they have
+ * settled. */
 BL_INLINE vec vec_at_least(vec v, float low) { return vec_max(vec_splat(low), v); }
 
 /* v, the largest number there is standing for infinity. */
@@ -78,8 +79,8 @@ BL_INLINE vec vec_exp_rest(vec r, float sign)
 BL_INLINE vec vec_exp_power(vec sum) { return vec_from_bits(vec_shift_left(vec_bits(sum), 23)); }
 #endif
 
-/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product is not
- * normal and flushes to zero; above 88.3 it stays what it is there or is infinite. */
+/* exp(x), or exp(-x) where sign is -1, which costs nothing: it is in the constants. Below -87.3 the product
+ * is not normal and flushes to zero; above 88.3 it stays what it is there or is infinite. */
 BL_INLINE scaled vec_exp_scaled(vec x, float sign)
 {
     x = sign < 0.0f ? vec_clamp(x, -EXP_MOST, 87.6f) : vec_clamp(x, -87.6f, EXP_MOST);
@@ -112,9 +113,9 @@ typedef struct quotient {
     vec bottom;
 } quotient;
 
-/* tanh(x) = 2 u v / (u^2 + v^2), where u / v is near tanh(x / 2): once tanh has settled, that quotient hardly notices
- * an error of u or v. Both are scaled so that v stays just below 4 as long as tanh(x) is below 1/2, where rounding
- * weighs least. */
+/* tanh(x) = 2 u v / (u^2 + v^2), where u / v is near tanh(x / 2): once tanh has settled, that quotient
+ * hardly notices an error of u or v. Both are scaled so that v stays just below 4 as long as tanh(x) is
+ * below 1/2, where rounding weighs least. */
 BL_INLINE quotient vec_tanh_quotient(vec x)
 {
     x = vec_clamp(x, -9.0f, 9.0f);
@@ -153,8 +154,8 @@ BL_INLINE vec vec_expm1_negative(vec x)
     return (t.top + t.top) / (t.bottom - t.top);
 }
 
-/* The rational approximation NeuralAmpModelerCore calls fast_tanh. Its terms grow with the fourth power of x, but
- * its value has long settled where they overflow. */
+/* The rational approximation NeuralAmpModelerCore calls fast_tanh. Its terms grow with the fourth power of
+ * x, but its value has long settled where they overflow. */
 BL_INLINE vec vec_fasttanh(vec x)
 {
     x = vec_clamp(x, -1e8f, 1e8f);

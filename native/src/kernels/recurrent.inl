@@ -1,9 +1,9 @@
-/* What LSTM and GRU share. A layer of at most a vector of hidden units is a cell: its state stays in registers, and
- * cells that do not wait for each other run side by side, a frame of each in turn, so that one computes while
- * another waits for its own last frame. */
+/* What LSTM and GRU share. A layer of at most a vector of hidden units is a cell: its state stays in
+ * registers, and cells that do not wait for each other run side by side, a frame of each in turn, so that
+ * one computes while another waits for its own last frame. */
 
-/* Leave instructions in their order, as a function by itself: with few registers GCC's last scheduling of so long a turn
- * costs it half again as much time as it takes. */
+/* Leave instructions in their order, as a function by itself: with few registers GCC's last scheduling of
+ * so long a turn costs it half again as much time as it takes. */
 #if defined(__clang__)
 #define IN_ORDER __attribute__((noinline))
 #else
@@ -14,8 +14,8 @@
 /* Cells side by side: two of sixteen units keep a core busy and its registers full. */
 #define MOST_CELLS (CELL > 8 ? 2 : BL_MOST_CELLS)
 
-/* All ways to swap the lanes of h: with weights in the same order, their products add up to a product with a matrix
- * without any lane of h having to be spread over a vector. */
+/* All ways to swap the lanes of h: with weights in the same order, their products add up to a product with
+ * a matrix without any lane of h having to be spread over a vector. */
 BL_INLINE void turn_lanes(vec turned[CELL], vec h)
 {
     BL_UNROLL
@@ -24,7 +24,7 @@ BL_INLINE void turn_lanes(vec turned[CELL], vec h)
     }
 }
 
-/* start plus the product of a matrix, as bl_lstm_job says, with a turned h. Four sums hide the latency. */
+/* start plus the product of a matrix, as bl_recurrent_job says, with a turned h. Four sums hide the latency. */
 BL_INLINE vec turned_product(vec start, const float *weights, const vec turned[CELL])
 {
     enum { SUMS = CELL < 4 ? CELL : 4 };
@@ -103,8 +103,19 @@ typedef struct cell_state {
 /* One turn of `count` cells: a frame of each. What waits for a cell's own sums comes after the sums of all. */
 typedef void cell_turn(const cell *cells, int count, int32_t turn, cell_state *states);
 
-/* The first `count` gates are their bias plus products with the inputs; returns the weights behind them. There are
- * four biases in any case. */
+/* v, but zero in the lanes behind the first `used`. An infinite input times their weights of zero is NaN,
+ * which turned lanes would bring to all others. */
+BL_INLINE vec only_used(vec v, int32_t used)
+{
+    float lanes[CELL];
+    for (int32_t lane = 0; lane < CELL; lane++) {
+        lanes[lane] = (float)lane;
+    }
+    return vec_select(vec_less(vec_load(lanes), vec_splat((float)used)), v, vec_splat(0.0f));
+}
+
+/* The first `count` gates are their bias plus products with the inputs; returns the weights behind them.
+ * There are four biases in any case. */
 BL_INLINE const float *cell_inputs(vec *gates, int count, const cell *one, int32_t turn)
 {
     const float *weights = one->job->weights;
@@ -119,6 +130,12 @@ BL_INLINE const float *cell_inputs(vec *gates, int count, const cell *one, int32
         BL_UNROLL
         for (int g = 0; g < count; g++, weights += CELL) {
             gates[g] = vec_fma(vec_load(weights), value, gates[g]);
+        }
+    }
+    if (one->job->hidden < CELL) {
+        BL_UNROLL
+        for (int g = 0; g < count; g++) {
+            gates[g] = only_used(gates[g], one->job->hidden);
         }
     }
     return weights;
@@ -233,6 +250,12 @@ BL_INLINE const float *pair_inputs(vec *halves, int count, const bl_recurrent_jo
         BL_UNROLL
         for (int i = 0; i < 2 * count; i++, weights += CELL) {
             halves[i] = vec_fma(vec_load(weights), value, halves[i]);
+        }
+    }
+    if (job->hidden < 2 * CELL) {
+        BL_UNROLL
+        for (int g = 0; g < count; g++) {
+            halves[2 * g + 1] = only_used(halves[2 * g + 1], job->hidden - CELL);
         }
     }
     return weights;

@@ -1,7 +1,7 @@
 /* What GCC's and Clang's vector extensions give every SIMD instruction set alike. The including header has
  * defined VEC_FRAMES, VEC_REGISTERS and VEC_CONSTRAINT (inline assembly's letter for a vector register), and defines
  * vec_fma afterwards: whether it fuses is the machine's. One that has better comparisons and selections than these
- * says VEC_OWN_SELECT and brings them */
+ * says VEC_OWN_SELECT and brings them. */
 #ifndef BL_VEC_LANES_H
 #define BL_VEC_LANES_H
 

@@ -35,8 +35,8 @@ static void run_softmax(const bl_moment *m, const bl_conv_job *job, int32_t rows
     }
 }
 
-/* One stream's job is always at hand; those of several are found one after the other, as is an output that goes to the
- * caller's memory. */
+/* One stream's job is always at hand; those of several are found one after the other, as is an output that
+ * goes to the caller's memory. */
 static bl_conv_job *job_of(const bl_step *step, const bl_moment *m)
 {
     bl_conv_job *job = &m->engine->jobs[step->index];

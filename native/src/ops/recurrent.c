@@ -31,33 +31,16 @@ static bl_recurrent_job job_of(const bl_step *step, const bl_moment *m)
     };
 }
 
-/* Run jobs, together if none had to wait for its start: only then have all of them the same frames. */
-static void run_jobs(const bl_step *step, bl_recurrent_job *jobs, int32_t count, int32_t frames)
-{
-    void (*run)(const bl_recurrent_job *, int32_t) =
-        step->op.kind == BL_OP_LSTM ? step->kernels->lstm : step->kernels->gru;
-    int32_t together = 1;
-    for (int32_t n = 0; n < count; n++) {
-        together = together && jobs[n].frames == frames;
-    }
-    if (together) {
-        run(jobs, count);
-        return;
-    }
-    for (int32_t n = 0; n < count; n++) {
-        jobs[n].follows = 0;
-        run(&jobs[n], 1);
-    }
-}
-
 void bl_run_recurrent(const bl_step *step, const bl_engine *engine)
 {
     bl_recurrent_job jobs[BL_MOST_CELLS];
     bl_moment m = {engine, 0};
-    int32_t count = 0, frames = bl_tensor_frames(&m, step->op.outputs[0]);
+    int32_t count = 0;
+    void (*run)(const bl_recurrent_job *, int32_t) =
+        step->op.kind == BL_OP_LSTM ? step->kernels->lstm : step->kernels->gru;
     for (; m.stream < engine->streams && step->layers > 0; m.stream++) {
         if (count + step->layers > step->kernels->most_cells) {
-            run_jobs(step, jobs, count, frames);
+            run(jobs, count);
             count = 0;
         }
         for (int32_t layer = 0; layer < step->layers; layer++, count++) {
@@ -66,6 +49,6 @@ void bl_run_recurrent(const bl_step *step, const bl_engine *engine)
         }
     }
     if (count > 0) {
-        run_jobs(step, jobs, count, frames);
+        run(jobs, count);
     }
 }
