@@ -54,7 +54,8 @@ def pinned(core: int | None = None) -> Iterator[int | None]:
         return
     chosen = allowed[-1] if core is None else core
     if chosen not in allowed:
-        raise BacklineError(f"core {chosen} is not available; there are {', '.join(map(str, allowed))}")
+        usable = ", ".join(map(str, allowed))
+        raise BacklineError(f"core {chosen} is not available; this process may use {usable}")
     os.sched_setaffinity(0, {chosen})
     try:
         yield chosen
