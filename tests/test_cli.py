@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from plain_user import open_folder, plain_user
 
 import backline
 from backline.audiofile import AudioWriter, read
-from backline.cli import main
 
 COMMANDS = ["render", "live", "info", "verify", "plot", "convert", "devices", "demo"]
 CODE = "import sys; from backline.cli import main; sys.exit(main())"
@@ -46,18 +44,6 @@ def take(tmp_path: Path) -> Path:
     with AudioWriter(folder / "take.wav", 48000, 1) as writer:
         writer.write(x)
     return folder / "take.wav"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 # ------------------------------------------------------------------------------------------ help and usage

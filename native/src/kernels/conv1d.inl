@@ -119,8 +119,8 @@ BL_INLINE const float *conv_add_depthwise(vec *sum, const float *w, const float 
 #ifdef VEC_HAS_SLIDE
 /* All taps of as many convolutions of one row each as the tile has rows. By turns a tap's frames are moved there from
  * those of the newest tap, and loaded: neither the units that permute nor those that load have to do all. */
-BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, const bl_conv_job *job,
-                                     int rows, int vectors)
+BL_INLINE void conv_add_near(vec *sum, const float *w, const float *x, const bl_conv_job *job, int rows,
+                             int vectors)
 {
     BL_UNROLL
     for (int r = 0; r < rows; r++, x += job->x.pitch) {
@@ -155,7 +155,6 @@ BL_INLINE const float *conv_add_near(vec *sum, const float *w, const float *x, c
             sum[r * vectors + v] = vec_fma(vec_splat(weight[0]), frames[v + 1], sum[r * vectors + v]);
         }
     }
-    return w + job->kernel * rows;
 }
 #endif
 
