@@ -79,7 +79,7 @@ def in_slices(seconds: float, count: Callable[[], tuple[int, int]]) -> list[dict
 
 def measure_ours(model: Any, seconds: float) -> list[dict[str, float]]:
     """The C callback."""
-    from backline.session import LiveSession
+    from backline.live.session import LiveSession
 
     def count() -> tuple[int, int]:
         stats = session.status().stats

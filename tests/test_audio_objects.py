@@ -176,7 +176,7 @@ import numpy as np
 import backline
 from backline import native
 from backline.engine import Engine, Program
-from backline.native_host import Host
+from backline.live.host import Host
 from backline.passes import with_levels
 
 counter = ctypes.CDLL(sys.argv[1])

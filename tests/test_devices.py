@@ -14,11 +14,12 @@ import pytest
 from live_tools import backline, finish, noise, write_model, write_take
 
 import backline as library
-from backline import host
 from backline.audiofile import read
 from backline.cli import main
 from backline.errors import DeviceError, MissingDependency
-from backline.session import LiveSession
+from backline.live import devices as host
+from backline.live.session import LiveSession
+from backline.live.streams import PortAudioStream
 
 
 class PortAudioError(Exception):
@@ -100,7 +101,7 @@ CARDS = (("Scarlett 2i2", 2, 2, 44100), ("HDMI 0", 0, 8, 48000), ("HDMI 1", 0, 2
 
 
 def test_importing_backline_opens_no_device() -> None:
-    code = "import sys, backline, backline.session; sys.exit('sounddevice' in sys.modules)"
+    code = "import sys, backline, backline.live.session; sys.exit('sounddevice' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code])
     assert process.returncode == 0
 
@@ -283,7 +284,7 @@ def test_asking_whether_a_stream_runs_leaves_stderr_alone(
         rate_hz=48000.0, output_channels=2, pointer=None, begin_use=lambda: None, end_use=lambda: None
     )
     sink = host.find_device("hdmi 0", "output")
-    opened = host.PortAudioStream(played, None, sink, 64, "low")  # type: ignore[arg-type]
+    opened = PortAudioStream(played, None, sink, 64, "low")  # type: ignore[arg-type]
 
     def moved(*_: int) -> None:
         raise AssertionError("stderr was moved")

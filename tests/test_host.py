@@ -20,8 +20,8 @@ import backline
 from backline import native
 from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError, ModelError
-from backline.host import ClockStream
-from backline.native_host import Host, dbfs
+from backline.live.host import Host, dbfs
+from backline.live.streams import ClockStream
 from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
 
 RATE_HZ = 48000
@@ -495,8 +495,8 @@ def test_the_process_may_end_while_a_clock_calls() -> None:
 import numpy as np, time
 import backline
 from backline.engine import Engine, Program
-from backline.host import ClockStream
-from backline.native_host import Host
+from backline.live.streams import ClockStream
+from backline.live.host import Host
 engine = Engine(Program(backline.conv1d(np.ones((1, 1, 1), np.float32)).graph), 1)
 host = Host(engine, rate_hz=768000, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
 ClockStream(host, 1).start()

@@ -25,8 +25,8 @@ COMMAND_LINES = 30
 #: From the top down; nothing imports from above itself, not even through a module that is not named here.
 CHAIN = (
     ("cli",),
-    ("session", "demo"),
-    ("render", "host", "api", "verify", "plot", "bench"),
+    ("live", "demo"),
+    ("render", "api", "verify", "plot", "bench"),
     ("engine",),
     ("compile",),
     ("passes", "formats", "reference"),

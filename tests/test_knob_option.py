@@ -16,7 +16,7 @@ from backline.engine import Model
 from backline.errors import ModelError
 from backline.graph import Graph, Knob
 from backline.layers import Multiply
-from backline.session import LiveSession
+from backline.live.session import LiveSession
 
 
 @pytest.fixture

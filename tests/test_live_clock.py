@@ -14,8 +14,8 @@ from live_tools import RATE_HZ, backline, finish, noise, run, write_model, write
 import backline as library
 from backline.audiofile import read
 from backline.errors import AudioFileError, BacklineError, DeviceError
+from backline.live.session import LiveSession
 from backline.resample import resample
-from backline.session import LiveSession
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_failing_start_leaves_no_files(
     def refuse(self: object) -> None:
         raise DeviceError("the clock has stopped")
 
-    monkeypatch.setattr("backline.session.ClockStream.start", refuse)
+    monkeypatch.setattr("backline.live.session.ClockStream.start", refuse)
     session = LiveSession(library.load(model), device="clock", record=tmp_path / "record.wav")
     with pytest.raises(DeviceError, match="stopped"):
         session.__enter__()
@@ -257,8 +257,8 @@ def test_a_take_is_not_overwritten_by_what_becomes_of_it(tmp_path: Path, model: 
 
 
 def test_frames_lost_are_said(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backline.session._CAPTURE_SECONDS", 0.01)
-    monkeypatch.setattr("backline.recorder._POLL_SECONDS", 0.2)
+    monkeypatch.setattr("backline.live.session._CAPTURE_SECONDS", 0.01)
+    monkeypatch.setattr("backline.live.recorder._POLL_SECONDS", 0.2)
     x = noise(RATE_HZ // 2)
     take, to = write_take(tmp_path / "take.wav", x), tmp_path / "to.wav"
     with LiveSession(library.load(model), device="clock", take=take, to=to) as session:

@@ -13,11 +13,11 @@ import pytest
 
 import backline
 from backline import audiofile
-from backline.host import ClockStream
-from backline.native_host import Host
+from backline.live.host import Host
+from backline.live.recorder import Recorder
+from backline.live.session import LiveSession
+from backline.live.streams import ClockStream
 from backline.pluck import pluck
-from backline.recorder import Recorder
-from backline.session import LiveSession
 from backline.signals import deferred
 
 

@@ -67,7 +67,7 @@ def play(demo: Demo) -> str:
     str
         A sentence on what happened.
     """
-    from . import host
+    from .live import devices as host
 
     try:
         for path in (demo.dry, demo.wet):

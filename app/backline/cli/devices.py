@@ -10,7 +10,7 @@ from ._common import JsonOption
 from ._screen import print_table
 
 if TYPE_CHECKING:
-    from ..host import Device
+    from ..live.devices import Device
 
 _HEADINGS = ("", "Name", "Host API", "In", "Out", "Rate", "Latency in", "Latency out")
 
@@ -20,7 +20,7 @@ def devices(as_json: JsonOption = False) -> None:
 
     The clock at the end needs no sound card: it runs the model in real time, and nothing is heard.
     """
-    from .. import host
+    from ..live import devices as host
 
     found = host.devices()
     if as_json:

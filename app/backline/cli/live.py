@@ -29,9 +29,9 @@ from ._common import (
 from ._screen import Line, live_panel
 
 if TYPE_CHECKING:
-    from ..host import Latency
-    from ..native_host import LiveStatus
-    from ..session import LiveSession
+    from ..live.devices import Latency
+    from ..live.host import LiveStatus
+    from ..live.session import LiveSession
 
 _LOWEST_DBFS = -60.0
 _METER_CELLS = 24
@@ -85,7 +85,7 @@ def live(
     nothing is heard.
     """
     from .. import library, load
-    from ..session import LiveSession
+    from ..live.session import LiveSession
 
     if to is not None and take is None:
         raise typer.BadParameter("--to keeps what a take becomes: it needs --from")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import native
-from .engine import Engine
-from .errors import BacklineError
+from .. import native
+from ..engine import Engine
+from ..errors import BacklineError
 
 Array = NDArray[np.float32]
 

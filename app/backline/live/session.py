@@ -17,26 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .audiofile import AudioWriter, PathLike, read
-from .engine import Engine, Model, Program
-from .errors import AudioFileError, BacklineError, DeviceError, ModelError
-from .host import (
-    CLOCK,
-    CLOCK_DEVICE,
-    ClockStream,
-    Device,
-    Direction,
-    Latency,
-    PortAudioStream,
-    check_rate,
-    find_device,
-    why_no_device,
-)
-from .native_host import Host, HostStats, LiveStatus
-from .passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, gain_factor, with_levels
+from ..audiofile import AudioWriter, PathLike, read
+from ..engine import Engine, Model, Program
+from ..errors import AudioFileError, BacklineError, DeviceError, ModelError
+from ..passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, gain_factor, with_levels
+from ..resample import resample
+from ..signals import deferred
+from .devices import CLOCK, CLOCK_DEVICE, Device, Direction, Latency, find_device, why_no_device
+from .host import Host, HostStats, LiveStatus
 from .recorder import Recorder, Sink
-from .resample import resample
-from .signals import deferred
+from .streams import ClockStream, PortAudioStream, check_rate
 
 Array = NDArray[np.float32]
 

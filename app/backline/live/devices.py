@@ -1,15 +1,10 @@
-"""Audio devices, and the streams that call the C host.
+"""Audio devices: finding them, and playing a signal on one.
 
-The only module that imports sounddevice, and only when a device is asked for. The device's thread calls
-``bl_host_callback``, a C function: no Python runs in it, and it never waits for Python's lock.
-
-The device named ``clock`` is a thread in C that calls the same function at the same pace. It needs neither
-PortAudio nor a sound card; nothing goes in and nothing is heard.
+The only module that imports sounddevice, and only when a device is asked for.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
@@ -19,9 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import native
-from .errors import DeviceError, MissingDependency
-from .native_host import Host
+from ..errors import DeviceError, MissingDependency
 
 Array = NDArray[np.float32]
 Direction = Literal["input", "output"]
@@ -29,11 +22,6 @@ Latency = Literal["low", "high"] | float
 
 CLOCK = "clock"
 _CLOCK_CHANNELS = 64
-_CLOCK_PRIORITY = 60
-_COMMON_RATES_HZ = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
-
-
-# ---- devices ----
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class Device:
 CLOCK_DEVICE = Device(None, CLOCK, "Backline", _CLOCK_CHANNELS, _CLOCK_CHANNELS, 48000.0)
 
 
-def _sounddevice() -> Any:
+def portaudio() -> Any:
     try:
         import sounddevice
     except ImportError as error:
@@ -94,11 +82,11 @@ def _sounddevice() -> Any:
 
 
 @contextlib.contextmanager
-def _device_errors(what: str, quiet: bool = True) -> Iterator[None]:
+def device_errors(what: str, quiet: bool = True) -> Iterator[None]:
     """Turn sounddevice's exceptions into one sentence, and keep what ALSA and JACK print off stderr."""
-    sounddevice = _sounddevice()
+    sounddevice = portaudio()
     try:
-        with _quiet_stderr() if quiet else contextlib.nullcontext():
+        with quiet_stderr() if quiet else contextlib.nullcontext():
             yield
     except sounddevice.PortAudioError as error:
         reason = str(error.args[0]).replace("\n", " ").rpartition(": ")[2]
@@ -110,7 +98,7 @@ def _device_errors(what: str, quiet: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     try:
         saved = os.dup(2)
     except OSError:
@@ -135,8 +123,8 @@ def devices() -> list[Device]:
     DeviceError
         PortAudio does not start.
     """
-    sounddevice = _sounddevice()
-    with _device_errors("devices cannot be listed"):
+    sounddevice = portaudio()
+    with device_errors("devices cannot be listed"):
         apis = sounddevice.query_hostapis()
         found = sounddevice.query_devices()
         defaults = sounddevice.default.device
@@ -250,130 +238,6 @@ def play(x: Array, rate_hz: float) -> None:
     planes = x[:, np.newaxis] if x.ndim == 1 else x
     if planes.shape[1] == 1 and device.output_channels > 1:
         planes = np.repeat(planes, 2, axis=1)
-    with _device_errors(f"{device} does not play {planes.shape[1]} channels at {rate_hz:g} Hz"):
-        _sounddevice().play(planes, rate_hz, device=device.index)
-    _sounddevice().wait()
-
-
-# ---- streams: what calls the host ----
-
-
-class ClockStream:
-    """The clock device at work."""
-
-    latency_ms: tuple[float | None, float | None] = (None, None)
-
-    def __init__(self, host: Host, block_frames: int) -> None:
-        self._host = host
-        self._block_frames = block_frames
-        # C writes the handle here itself: no interrupt can come between the thread and what stops it.
-        self._timer = native.ffi.new("bl_timer **")
-
-    def start(self) -> None:
-        self._host.begin_use()
-        host, block = self._host.pointer, self._block_frames
-        status = native.lib.bl_timer_new(host, block, _CLOCK_PRIORITY, self._timer)
-        if status != native.lib.BL_OK:
-            self._host.end_use()
-        detail = f"blocks of 1 to {native.lib.BL_HOST_BLOCK_FRAMES} frames"
-        native.check(status, f"starting a clock of {block} frames", detail, fault=DeviceError)
-
-    @property
-    def active(self) -> bool:
-        return bool(self._timer[0])
-
-    def stop(self) -> None:
-        if self._timer[0]:
-            # Forgotten before it is freed: an interrupt in between costs a thread, and never frees twice.
-            timer, self._timer[0] = self._timer[0], native.ffi.NULL
-            native.lib.bl_timer_free(timer)
-            self._host.end_use()
-
-
-class PortAudioStream:
-    """A PortAudio stream that calls the host without Python."""
-
-    def __init__(
-        self, host: Host, source: Device | None, sink: Device, block_frames: int, latency: Latency
-    ) -> None:
-        sounddevice = _sounddevice()
-        self._host = host  # sounddevice keeps the callback alive, but not what its userdata points to
-        self._what = _pair(source, sink)
-        duplex = source is not None
-        with _device_errors(f"{self._what} cannot be opened"):
-            # The base class is there for authors of their own streams, and takes a C function as callback.
-            self._stream = sounddevice._StreamBase(
-                kind="duplex" if duplex else "output",
-                samplerate=host.rate_hz,
-                blocksize=block_frames,
-                device=(source.index, sink.index) if source is not None else sink.index,
-                channels=(host.input_channels, host.output_channels) if duplex else host.output_channels,
-                dtype="float32",
-                latency=latency,
-                callback=native.ffi.addressof(native.lib, "bl_host_callback"),
-                userdata=host.pointer,
-                wrap_callback=None,
-            )
-        self._host.begin_use()
-        found = self._stream.latency
-        self.latency_ms: tuple[float | None, float | None] = (
-            (1e3 * found[0], 1e3 * found[1]) if duplex else (None, 1e3 * found)
-        )
-
-    def start(self) -> None:
-        with _device_errors(f"{self._what} does not start"):
-            self._stream.start()
-
-    @property
-    def active(self) -> bool:
-        with _device_errors(self._what, quiet=False):  # asked often: stderr is the whole process's
-            return bool(self._stream.active)
-
-    def abandon(self) -> None:
-        """Never touch the stream again, not even at the end of the process.
-
-        PortAudio waits ten minutes for a JACK server that has gone, and then ends the process.
-        """
-        atexit.unregister(_sounddevice()._exit_handler)
-
-    def stop(self) -> None:
-        if self._stream.closed:
-            return
-        with _quiet_stderr():
-            self._stream.stop()
-            self._stream.close()
-        self._host.end_use()
-
-
-def _pair(source: Device | None, sink: Device) -> str:
-    return str(sink) if source in (None, sink) else f"{source} with {sink}"
-
-
-def check_rate(source: Device | None, sink: Device, host: Host) -> None:
-    """Say which rates the devices take, if they do not take the host's."""
-    sounddevice = _sounddevice()
-
-    def takes(rate_hz: float) -> bool:
-        try:
-            with _quiet_stderr():
-                if source is not None:
-                    sounddevice.check_input_settings(
-                        source.index, host.input_channels, "float32", None, rate_hz
-                    )
-                sounddevice.check_output_settings(sink.index, host.output_channels, "float32", None, rate_hz)
-        except sounddevice.PortAudioError:
-            return False
-        return True
-
-    if takes(host.rate_hz):
-        return
-    what = _pair(source, sink)
-    rates = [f"{rate_hz}" for rate_hz in _COMMON_RATES_HZ if takes(rate_hz)]
-    if not rates:
-        raise DeviceError(
-            f"{what}: refuses {host.input_channels} input and {host.output_channels} output channels at "
-            f"{host.rate_hz:g} Hz and at every common rate"
-        )
-    raise DeviceError(
-        f"{what}: refuses the model's rate of {host.rate_hz:g} Hz; it takes {', '.join(rates)} Hz"
-    )
+    with device_errors(f"{device} does not play {planes.shape[1]} channels at {rate_hz:g} Hz"):
+        portaudio().play(planes, rate_hz, device=device.index)
+    portaudio().wait()

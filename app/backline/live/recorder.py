@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .audiofile import AudioWriter
+from ..audiofile import AudioWriter
 
 Array = NDArray[np.float32]
 

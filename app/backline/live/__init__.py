@@ -1,0 +1,1 @@
+"""Live sound: devices, the host that they call, and sessions of models on them."""
