@@ -17,9 +17,9 @@ from ..graph import Knob
 
 Array = NDArray[np.float32]
 
-#: Of one callback in `CallbackLog.callbacks`. `began_ns` is of the system's monotonic clock; `flags` are PortAudio's
-#: (1 input underflow, 2 input overflow, 4 output underflow, 8 output overflow, 16 priming); `doing` are those of
-#: `DOING`; `at_frame` is the session's frame that the callback began with.
+#: Of one callback in `CallbackLog.callbacks`. `began_ns` is of the system's monotonic clock; `flags` are
+#: PortAudio's (1 input underflow, 2 input overflow, 4 output underflow, 8 output overflow, 16 priming);
+#: `doing` are those of `DOING`; `at_frame` is the session's frame that the callback began with.
 CALLBACK = np.dtype(
     [
         ("began_ns", np.int64),
@@ -46,7 +46,7 @@ State = Literal["starting", "playing", "waiting", "ended"]
 
 @dataclass(frozen=True)
 class HostStats:
-    """What the host has counted since the session began; peaks and recent loads since they were last asked for.
+    """What the host has counted since the session began; peaks and recent loads since the stats before.
 
     Attributes
     ----------
@@ -258,7 +258,7 @@ class Desk(Protocol):
         output_gain_db: float | None = None,
         bypass: bool | None = None,
     ) -> None:
-        """Set the gain before all models, that behind the playing one, and whether the input itself is heard."""
+        """Set the gain before all models, that behind the playing one, and if the input itself is heard."""
 
     def record(self, on: bool) -> str | None:
         """Begin a recording under a new name, which is returned, or end the one that runs."""
