@@ -1,6 +1,6 @@
 """How the C library is built: ``backline._native``, and one static library of kernels per instruction set.
 
-Contains no declaration of its own: the cdef is cut out of ``include/backline.h``.
+Contains no declaration of its own: the cdef is cut out of the headers in ``include``.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from cffi import FFI
 
 NATIVE = Path("native")  # setuptools runs in the project's root and wants relative paths
+CONTRACT = ("backline", "backline_host")  # headers, in this order
 FLAGS = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fvisibility=hidden"]
 
 HEADERS = sorted(path.as_posix() for suffix in ("h", "inl") for path in NATIVE.rglob(f"*.{suffix}"))
@@ -46,8 +47,9 @@ def kernel_library(isa: str) -> tuple[str, dict[str, Any]]:
 
 
 def _cdef() -> str:
-    header = (NATIVE / "include" / "backline.h").read_text(encoding="utf-8")
-    return header.split("/* begin cdef */")[1].split("/* end cdef */")[0]
+    headers = [NATIVE / "include" / f"{name}.h" for name in CONTRACT]
+    texts = [header.read_text(encoding="utf-8") for header in headers]
+    return "".join(text.split("/* begin cdef */")[1].split("/* end cdef */")[0] for text in texts)
 
 
 def _sources() -> list[str]:
@@ -60,7 +62,7 @@ ffibuilder = FFI()
 ffibuilder.cdef(_cdef())
 ffibuilder.set_source(
     "backline._native",
-    '#include "backline.h"',
+    "".join(f'#include "{name}.h"\n' for name in CONTRACT),
     sources=_sources(),
     include_dirs=[(NATIVE / "include").as_posix()],
     define_macros=[(f"BL_HAVE_{isa.upper()}", "1") for isa in target_isas()],

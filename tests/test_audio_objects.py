@@ -64,7 +64,7 @@ def build() -> ModuleType:
 def audio_sources(build: ModuleType) -> dict[Path, list[str]]:
     """The [audio] files of the C library, with the flags of their own."""
     isas = {SOURCES / "kernels" / f"isa_{isa}.c": flags for isa, flags in build.target_isas().items()}
-    threads = [SOURCES / name for name in ("host.c", "engine.c", "timer.c")]
+    threads = [SOURCES / name for name in ("host.c", "voices.c", "guard.c", "engine.c", "timer.c")]
     plain = [*threads, *sorted((SOURCES / "ops").glob("*.c"))]
     return {**{path: [] for path in plain}, **isas}
 
@@ -176,7 +176,8 @@ import numpy as np
 import backline
 from backline import native
 from backline.engine import Engine, Program
-from backline.live.host import Host
+from backline.live.host import Entry, Host
+from backline.live.monitor import Monitor
 from backline.passes import with_levels
 
 counter = ctypes.CDLL(sys.argv[1])
@@ -191,17 +192,19 @@ def count(function, frames, blocks, host):
 
 for path in sys.argv[2:]:
     program = Program(with_levels(backline.load(path).graph))
-    host = Host(
-        Engine(program, 2), rate_hz=48000, input_map=[0, 1], output_map=[0, 1], output_rows=2,
-        input_channels=2, capture_frames=48000,
-    )
+    monitor = Monitor.create(48000, 2, 2, capture_frames=48000, heard_frames=48000)
+    first = Entry(Engine(program, 2))
+    host = Host(first, monitor, input_map=[0, 1], output_map=[0, 1], input_channels=2, limiter=True)
     pointer = int(native.ffi.cast("intptr_t", host.pointer))
     counts = []
     for frames, blocks in ((16, 9000), (64, 900), (500, 100)):
         for knob in range(len(program.knobs)):
-            host.set(knob, 0.5)
+            host.set(0, knob, 0.5)
+        how = {"latency_frames": frames, "warm_frames": 1000, "fade_frames": 500, "alone": frames == 500}
+        host.swap(Entry(Engine(program, 2), frames, **how))
         counts.append(count(ours, frames, blocks, pointer))
-    print("ours", sum(counts), host.stats().callbacks)
+        host.reclaim()
+    print("ours", sum(counts), monitor.stats().callbacks, monitor.stats().swaps)
 print("bad", count(ctypes.cast(counter.bad_callback, ctypes.c_void_p).value, 64, 10000, None))
 """
 
@@ -237,4 +240,4 @@ def test_ten_thousand_blocks_allocate_nothing(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:-1] == ["ours 0 10000"] * len(models) + ["bad 1"]
+    assert done.stdout.split("\n")[:-1] == ["ours 0 10000 3"] * len(models) + ["bad 1"]

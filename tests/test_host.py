@@ -8,100 +8,37 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from host_tools import (
+    CALLBACK,
+    CAPTURE,
+    RATE_HZ,
+    WatchedHost,
+    call,
+    call_in_blocks,
+    captured,
+    cuts,
+    knob,
+    make,
+    mono,
+    noise,
+    through,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backline
 from backline import native
-from backline.engine import Engine, Model, Program
+from backline.engine import Engine, Program
 from backline.errors import BacklineError, ModelError
-from backline.live.host import Host, dbfs
+from backline.live.host import Entry, Host
+from backline.live.monitor import Monitor
+from backline.live.status import dbfs
 from backline.live.streams import ClockStream
 from backline.passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, with_levels
-
-RATE_HZ = 48000
-CAPTURE = 1 << 16
-CALLBACK = native.ffi.cast(
-    "int (*)(const void *, void *, unsigned long, const void *, unsigned long, void *)",
-    native.ffi.addressof(native.lib, "bl_host_callback"),
-)
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return (0.25 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
-
-
-def mono() -> Model:
-    return backline.conv1d(noise(1, 1, 9, seed=1), noise(1, seed=2))
-
-
-def through(gain: float = 1.0, channels: int = 1) -> Model:
-    """A model that only multiplies."""
-    return backline.conv1d(np.full((channels, 1, 1), gain, np.float32), groups=channels)
-
-
-def make(
-    model: Model,
-    *,
-    streams: int = 1,
-    inputs: Sequence[int | None] = (0,),
-    outputs: Sequence[int | None] = (0,),
-    channels: int | None = None,
-    **options: Any,
-) -> Host:
-    """A host around a levelled model, its device's input as wide as the map needs or as said."""
-    program = Program(with_levels(model.graph))
-    wide = 1 + max([entry for entry in inputs if entry is not None], default=-1)
-    return Host(
-        Engine(program, streams),
-        rate_hz=RATE_HZ,
-        input_map=inputs,
-        output_map=outputs,
-        output_rows=streams * model.output_channels,
-        input_channels=wide if channels is None else channels,
-        **{"capture_frames": CAPTURE, **options},
-    )
-
-
-def knob(model: Model, name: str) -> int:
-    return Program(with_levels(model.graph)).knob_index(name)
-
-
-def call(host: Host, x: np.ndarray | None, frames: int | None = None, flags: int = 0) -> np.ndarray:
-    """One block: [frames, device channels] in and out. Output starts as NaN: all has to be written."""
-    frames = len(x) if x is not None else frames or 0
-    y = np.full((frames, host.output_channels), np.nan, np.float32)
-    source = native.ffi.NULL if x is None else native.ffi.from_buffer(np.ascontiguousarray(x, np.float32))
-    target = native.ffi.from_buffer(y) if y.size else native.ffi.NULL
-    assert CALLBACK(source, target, frames, native.ffi.NULL, flags, host.pointer) == 0
-    return y
-
-
-def call_in_blocks(host: Host, x: np.ndarray | None, blocks: Sequence[int]) -> np.ndarray:
-    made, at = [], 0
-    for frames in blocks:
-        made.append(call(host, None if x is None else x[at : at + frames], frames))
-        at += frames
-    return np.concatenate(made)
-
-
-def cuts(total: int, seed: int, largest: int = 700) -> list[int]:
-    rng, found = np.random.default_rng(seed), []
-    while total > 0:
-        found.append(min(int(rng.integers(1, largest)), total))
-        total -= found[-1]
-    return found
-
-
-def captured(host: Host, frames: int = CAPTURE) -> np.ndarray:
-    block = np.zeros((frames, host.output_rows), np.float32)
-    return block[: host.read_capture(block)]
-
 
 # ---- sound ----
 
@@ -193,7 +130,7 @@ def test_knobs_through_the_mailbox_equal_the_engine_with_the_same_frames() -> No
         for frames in cuts(6000, 7, 200):
             for name, value, frame in turns:
                 if at <= frame < at + frames:
-                    host.set(program.knob_index(name), value, frame)
+                    host.turn(program.knob_index(name), value, frame)
             made.append(call(host, x[at : at + frames]))
             at += frames
         np.testing.assert_array_equal(np.concatenate(made), expected)
@@ -202,7 +139,7 @@ def test_knobs_through_the_mailbox_equal_the_engine_with_the_same_frames() -> No
 def test_a_knob_set_before_the_first_frame_jumps() -> None:
     x, model = noise(500, 1), through()
     with make(model) as host:
-        host.set(knob(model, INPUT_GAIN), 0.25)
+        host.turn(knob(model, INPUT_GAIN), 0.25)
         np.testing.assert_array_equal(call(host, x), np.float32(0.25) * x)
 
 
@@ -211,7 +148,7 @@ def test_a_knob_turned_later_gets_there_without_a_step() -> None:
     with make(model) as host:
         ones = np.ones((2000, 1), np.float32)
         call(host, ones)
-        host.set(knob(model, OUTPUT_GAIN), 3.0)
+        host.turn(knob(model, OUTPUT_GAIN), 3.0)
         y = call(host, ones)[:, 0]
         assert y[-1] == 3.0
         assert np.all(np.diff(y) >= 0)
@@ -221,7 +158,7 @@ def test_a_knob_turned_later_gets_there_without_a_step() -> None:
 def test_bypass_is_the_input_itself() -> None:
     x, model = noise(500, 1), mono()
     with make(model) as host:
-        host.set(knob(model, BYPASS), 1.0)
+        host.turn(knob(model, BYPASS), 1.0)
         np.testing.assert_array_equal(call(host, x), x)
 
 
@@ -229,24 +166,24 @@ def test_a_full_mailbox_says_so_and_is_empty_after_a_block() -> None:
     model = through()
     with make(model) as host:
         for number in range(native.lib.BL_HOST_COMMANDS):
-            host.set(0, float(number))
+            host.turn(0, float(number))
         with pytest.raises(BacklineError, match="turning knob 0"):
-            host.set(0, 1.0)
+            host.turn(0, 1.0)
         call(host, None, 1)
-        host.set(0, 1.0)
+        host.turn(0, 1.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_knob_that_is_not_finite_is_refused(value: float) -> None:
     with make(through()) as host, pytest.raises(BacklineError):
-        host.set(0, value)
+        host.turn(0, value)
 
 
 def test_a_knob_that_is_none_changes_nothing() -> None:
     x = noise(100, 1)
     with make(through()) as host:
         for number in (-1, 99, 1 << 30):
-            host.set(number, 0.5)
+            host.turn(number, 0.5)
         np.testing.assert_array_equal(call(host, x), x)
 
 
@@ -287,7 +224,7 @@ def test_what_is_not_finite_becomes_zero_and_is_counted() -> None:
 def test_what_the_model_makes_infinite_becomes_zero_and_is_counted() -> None:
     x = np.array([[1.0], [0.0], [1e9]], np.float32)
     with make(through(3e38)) as host:
-        host.set(knob(through(), OUTPUT_GAIN), 1000.0)
+        host.turn(knob(through(), OUTPUT_GAIN), 1000.0)
         y = call(host, x)
         np.testing.assert_array_equal(y[:, 0], [0.0, 0.0, 0.0])
         np.testing.assert_array_equal(captured(host), y)
@@ -388,7 +325,7 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
 
     def turn() -> None:
         while not done.is_set():
-            host.set(knob_number, 1.0)
+            host.turn(knob_number, 1.0)
             host.stats()
             done.wait(1e-3)
 
@@ -411,7 +348,6 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"inputs": [0, 0]},
         {"inputs": [1], "channels": 1},
         {"inputs": [-2], "channels": 1},
         {"inputs": [0], "channels": 257},
@@ -424,22 +360,26 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
     ids=str,
 )
 def test_maps_and_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BacklineError, match="at most 64 rows and 256 channels") as error:
+    with pytest.raises(BacklineError, match="expected .*at most") as error:
         make(through(), **wrong)
     assert not isinstance(error.value, ModelError)
 
 
+def test_a_map_of_other_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 input rows, expected 1"):
+        make(through(), inputs=[0, 0])
+
+
 @pytest.mark.parametrize("rate_hz", [0.0, -48000.0, math.nan, math.inf])
 def test_absurd_rates_are_refused(rate_hz: float) -> None:
-    engine = Engine(Program(with_levels(through().graph)), 1)
     with pytest.raises(BacklineError):
-        Host(engine, rate_hz=rate_hz, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+        make(through(), rate_hz=rate_hz)
 
 
 def test_a_program_that_changes_the_rate_is_refused() -> None:
     engine = Engine(Program(backline.conv1d(np.ones((1, 1, 2), np.float32), stride=2).graph), 1)
-    with pytest.raises(BacklineError):
-        Host(engine, rate_hz=RATE_HZ, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+    with Monitor.create(RATE_HZ, 1, 1) as monitor, pytest.raises(BacklineError):
+        Host(Entry(engine), monitor, input_map=[0], output_map=[0], input_channels=1)
 
 
 def test_closing_twice_is_fine_and_a_closed_host_says_so() -> None:
@@ -496,11 +436,12 @@ import numpy as np, time
 import backline
 from backline.engine import Engine, Program
 from backline.live.streams import ClockStream
-from backline.live.host import Host
-engine = Engine(Program(backline.conv1d(np.ones((1, 1, 1), np.float32)).graph), 1)
-host = Host(engine, rate_hz=768000, input_map=[0], output_map=[0], output_rows=1, input_channels=1)
+from backline.live.host import Entry, Host
+from backline.live.monitor import Monitor
+entry = Entry(Engine(Program(backline.conv1d(np.ones((1, 1, 1), np.float32)).graph), 1))
+host = Host(entry, Monitor.create(768000, 1, 1), input_map=[0], output_map=[0], input_channels=1)
 ClockStream(host, 1).start()
-del engine, host
+del entry, host
 time.sleep(0.2)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -513,7 +454,7 @@ def test_closing_waits_for_whoever_reads_the_capture() -> None:
         call(host, noise(60_000, 1))
         ends: list[str] = []
 
-        def read(host: Host = host, ends: list[str] = ends) -> None:
+        def read(host: WatchedHost = host, ends: list[str] = ends) -> None:
             block = np.zeros((512, 1), np.float32)
             try:
                 while True:
@@ -525,19 +466,11 @@ def test_closing_waits_for_whoever_reads_the_capture() -> None:
         thread.start()
         host.close()
         thread.join()
-        assert ends == ["the host is closed"]
+        assert ends == ["the monitor is closed"]
 
 
 def test_a_slow_clock_stops_within_its_block() -> None:
-    model = through()
-    host = Host(
-        Engine(Program(with_levels(model.graph)), 1),
-        rate_hz=1.0,
-        input_map=[0],
-        output_map=[0],
-        output_rows=1,
-        input_channels=1,
-    )
+    host = make(through(), rate_hz=1.0)
     stream = ClockStream(host, 8192)
     stream.start()
     stopping = threading.Thread(target=stream.stop, daemon=True)

@@ -1,7 +1,7 @@
 /* Backline: neural audio programs, run block by block in real time.
  *
- * This header is the only contract between the C engine and the world. native/build_ffi.py cuts the
- * Python declarations out of it, from "begin cdef" to "end cdef".
+ * This header and backline_host.h, for live sound, are the only contract between the C engine and the world.
+ * native/build_ffi.py cuts the Python declarations out of them, from "begin cdef" to "end cdef".
  *
  * VOCABULARY
  *   frame    one instant of a signal: one value per row.
@@ -48,7 +48,7 @@ extern "C" {
 
 /* begin cdef */
 enum {
-    BL_ABI_VERSION = 4,
+    BL_ABI_VERSION = 5,
     BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
     BL_NONE = -1,          /* what is absent: an op's tensor, a bound */
     BL_OP_INPUTS = 4,
@@ -314,116 +314,6 @@ void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_fram
  * is passed on. [audio] */
 void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, float *out, int64_t out_stride,
                        int64_t frames);
-
-/* HOST. What the callback of an audio device needs: it takes the device's interleaved block apart, runs
- * the engine, puts the answer together again, and counts. The block is cut up inside, so its size is free and may
- * change from call to call. More words:
- *
- *   device    whatever calls bl_host_callback: PortAudio, a bl_timer, a test.
- *   channel   one of the device's, counted from 0; rows are the engine's, [stream][row] counted through.
- *   take      a recording that the engine hears in place of the device's input.
- *   capture   what the engine's output rows carried, handed to a thread that may write files.
- *   command   what bl_host_set leaves in the mailbox; the next callback takes all that are there.
- *
- * Values that are not finite become 0 on their way into and out of the engine, and are counted: one such
- * frame would stay in a recurrent state for ever. */
-enum {
-    BL_HOST_ROWS = 64,          /* most input rows, and output rows, of a host's engine */
-    BL_HOST_CHANNELS = 256,     /* most channels of a device, each way */
-    BL_HOST_COMMANDS = 256,     /* commands the mailbox holds */
-    BL_HOST_BLOCK_FRAMES = 8192 /* largest block of a bl_timer */
-};
-
-/* What the device says of a block; PortAudio's PaStreamCallbackFlags have these values. */
-typedef enum bl_host_flag {
-    BL_HOST_INPUT_UNDERFLOW = 1,  /* silence stands where input should be */
-    BL_HOST_INPUT_OVERFLOW = 2,   /* input before this block was lost */
-    BL_HOST_OUTPUT_UNDERFLOW = 4, /* a gap was heard before this block */
-    BL_HOST_OUTPUT_OVERFLOW = 8,  /* this block will not be heard */
-    BL_HOST_OUTPUT_PRIMING = 16   /* the block fills the device's buffers before it starts; not a fault */
-} bl_host_flag;
-
-/* Maps are copied; the take is borrowed until bl_host_free. */
-typedef struct bl_host_config {
-    double rate_hz;
-    int32_t input_rows;        /* of the engine, all streams together: streams * bl_info.input_rows */
-    int32_t output_rows;       /* streams * bl_info.output_rows */
-    int32_t input_channels;    /* of the device's blocks; 0 if it has no input */
-    int32_t output_channels;   /* of the device's blocks; 0 if it has no output */
-    const int32_t *input_map;  /* [input_rows] the channel that feeds each row, or BL_NONE for silence */
-    const int32_t *output_map; /* [output_channels] the row each channel carries, or BL_NONE for silence */
-    const float *take;         /* [input_rows][take_frames], or NULL to hear the device; then silence */
-    int64_t take_frames;
-    int64_t capture_frames; /* frames the capture holds; 0 for no capture */
-} bl_host_config;
-
-/* All counts are since bl_host_new. "Samples" below are single values of single rows. */
-typedef struct bl_stats {
-    int64_t callbacks;
-    int64_t frames;
-    int64_t input_underflows; /* xruns: callbacks that carried the flag. A callback may carry several */
-    int64_t input_overflows;
-    int64_t output_underflows;
-    int64_t output_overflows;
-    int64_t output_primings;
-    int64_t xruns;            /* callbacks with any flag but priming */
-    int64_t input_clips;      /* samples at or above 1 - 2^-15, the top code of a 16 bit converter */
-    int64_t output_clips;     /* samples above 1 */
-    int64_t input_not_finite; /* samples replaced by 0 */
-    int64_t output_not_finite;
-    int64_t capture_lost_frames; /* replaced by silence because the capture was full */
-    double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
-    double load_p99;             /* 99 % of callbacks stayed below it; at most 1/32 too high, never too low */
-    double load_worst;
-    float input_peaks[BL_HOST_ROWS];  /* [input_rows] largest magnitude since the bl_host_stats before */
-    float output_peaks[BL_HOST_ROWS]; /* [output_rows] */
-} bl_stats;
-
-typedef struct bl_host bl_host;
-typedef struct bl_timer bl_timer;
-
-/* PortAudio's, never looked into. */
-struct PaStreamCallbackTimeInfo;
-
-/* Make a host for `engine`, which goes on from where it stands. Until bl_host_free only the host may touch it.
- * BL_ERROR_SHAPE: the rows are not the engine's, or its program's output_rate is not 1/1. [main] */
-bl_status bl_host_new(bl_engine *engine, const bl_host_config *config, bl_host **host);
-
-/* Close the device first. [main] */
-void bl_host_free(bl_host *host);
-
-/* A PaStreamCallback for blocks of interleaved float32; `user_data` is the bl_host. A NULL `input` is
- * silence; a NULL `output` is not written. `time_info` is not read. Always returns 0, paContinue. [audio] */
-int bl_host_callback(const void *input, void *output, unsigned long frame_count,
-                     const struct PaStreamCallbackTimeInfo *time_info, unsigned long status_flags,
-                     void *user_data);
-
-/* Leave a bl_engine_set in the mailbox: knob `knob` goes to `value` from frame `at_frame` on, or, when that
- * has passed, from the first frame of the next callback on. BL_ERROR_BUSY: BL_HOST_COMMANDS wait already,
- * nothing was left. BL_ERROR_VALUE: `value` is not finite. One thread at a time. [main] */
-bl_status bl_host_set(bl_host *host, int32_t knob, float value, int64_t at_frame);
-
-/* Read the counters and take the peaks: reading sets them to 0. Each number is whole, but a callback may run
- * between one and the next. Frames counted in `frames` are in the capture, or lost. One thread at a
- * time. [main] */
-void bl_host_stats(bl_host *host, bl_stats *stats);
-
-/* Move at most `max_frames` frames from the capture to `frames`, [frame][row], and return how many. Frames
- * come in order from the first callback on; silence stands for those that were lost, so that frame n
- * stays frame n. One thread at a time, any thread but the audio thread. [main] */
-int64_t bl_host_capture_read(bl_host *host, float *frames, int64_t max_frames);
-
-/* A device without hardware: a thread that calls bl_host_callback with silence every `block_frames` of the
- * host's rate, at deadlines that do not drift, until bl_timer_free. A block that is not done when the next is due
- * is an xrun as on a device: the next call carries input overflow and output underflow, and comes a whole
- * block after. No frame is left out. `priority` is a POSIX SCHED_FIFO priority to ask for, 0 for none. [main] */
-bl_status bl_timer_new(bl_host *host, int32_t block_frames, int32_t priority, bl_timer **timer);
-
-/* Stop the thread and wait for it: the callback it may be in, and at most 50 ms. [main] */
-void bl_timer_free(bl_timer *timer);
-
-/* The SCHED_FIFO priority the thread was given: what was asked for, or 0 where the system refused. [any] */
-int32_t bl_timer_priority(const bl_timer *timer);
 
 /* BENCHMARKS. Whole runs of equal blocks without a step outside of C between them. */
 

@@ -1,4 +1,4 @@
-/* Making, asking and freeing a host. [main] */
+/* Making and freeing a host, and handing engines to it. [main] */
 #include "host.h"
 #include "internal.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 static const int64_t MOST_FRAMES = (int64_t)1 << 40;
-static const int64_t MOST_CAPTURED_VALUES = (int64_t)1 << 30;
+static const int32_t MOST_STAGE_FRAMES = 1 << 24;
 
 /* Zeroed, aligned, and touched: a page the audio thread touches first costs it a fault. calloc would put
  * that off, and compilers turn malloc and memset into calloc, but not this. */
@@ -35,91 +35,120 @@ static bl_status check_map(const int32_t *map, int32_t entries, int32_t targets)
 
 static bl_status check_config(const bl_host_config *config)
 {
-    if (!isfinite(config->rate_hz) || config->rate_hz < 1.0 || config->rate_hz > 1e7) {
-        return BL_ERROR_VALUE;
-    }
-    if (config->input_rows < 1 || config->input_rows > BL_HOST_ROWS || config->output_rows < 1
-        || config->output_rows > BL_HOST_ROWS) {
-        return BL_ERROR_SIZE;
-    }
     if (config->input_channels < 0 || config->input_channels > BL_HOST_CHANNELS || config->output_channels < 0
         || config->output_channels > BL_HOST_CHANNELS) {
         return BL_ERROR_SIZE;
     }
-    if (config->take_frames < 0 || config->take_frames > MOST_FRAMES || config->capture_frames < 0
-        || config->capture_frames > MOST_CAPTURED_VALUES / config->output_rows) {
+    if (config->take_frames < 0 || config->take_frames > MOST_FRAMES || config->fade_in_frames < 0
+        || config->fade_in_frames > MOST_STAGE_FRAMES || config->calm_frames < 0
+        || config->calm_frames > MOST_STAGE_FRAMES) {
         return BL_ERROR_SIZE;
     }
-    const bl_status status = check_map(config->input_map, config->input_rows, config->input_channels);
+    const bl_monitor *monitor = config->monitor;
+    const bl_status status = check_map(config->input_map, monitor->input_rows, config->input_channels);
     if (status != BL_OK) {
         return status;
     }
-    return check_map(config->output_map, config->output_channels, config->output_rows);
+    return check_map(config->output_map, config->output_channels, monitor->output_rows);
 }
 
 /* The rows of the maps have to be those the engine will read and write. */
-static bl_status check_engine(const bl_engine *engine, const bl_host_config *config)
+static bl_status check_entry(const bl_monitor *monitor, const bl_entry *entry)
 {
+    const bl_engine *engine = entry->engine;
     const bl_info info = bl_program_info(engine->program);
     if (info.output_rate.num != 1 || info.output_rate.den != 1 || info.output_rate.phase != 0) {
         return BL_ERROR_SHAPE;
     }
-    if ((int64_t)engine->streams * info.input_rows != config->input_rows
-        || (int64_t)engine->streams * info.output_rows != config->output_rows) {
+    if ((int64_t)engine->streams * info.input_rows != monitor->input_rows
+        || (int64_t)engine->streams * info.output_rows != monitor->output_rows) {
         return BL_ERROR_SHAPE;
     }
+    if (entry->latency_frames < 0 || entry->warm_frames < 0 || entry->fade_frames < 0
+        || entry->latency_frames > MOST_STAGE_FRAMES || entry->warm_frames > MOST_STAGE_FRAMES
+        || entry->fade_frames > MOST_STAGE_FRAMES) {
+        return BL_ERROR_SIZE;
+    }
+    return BL_OK;
+}
+
+static void free_voice(bl_voice *voice)
+{
+    if (voice) {
+        free(voice->line);
+        free(voice);
+    }
+}
+
+static bl_status new_voice(const bl_monitor *monitor, const bl_entry *entry, bl_voice **voice)
+{
+    const bl_status status = check_entry(monitor, entry);
+    if (status != BL_OK) {
+        return status;
+    }
+    bl_voice *made = new_zeroed(sizeof *made);
+    if (!made) {
+        return BL_ERROR_MEMORY;
+    }
+    made->entry = *entry;
+    made->program = entry->engine->program;
+    made->line = new_zeroed((size_t)monitor->output_rows * BL_LINE_FRAMES * sizeof(float));
+    if (!made->line) {
+        free_voice(made);
+        return BL_ERROR_MEMORY;
+    }
+    *voice = made;
     return BL_OK;
 }
 
 static bl_status allocate(bl_host *host, const bl_host_config *config)
 {
     const size_t row_bytes = BL_CHUNK_FRAMES * sizeof(float);
-    host->input = new_zeroed((size_t)config->input_rows * row_bytes);
-    host->output = new_zeroed((size_t)config->output_rows * row_bytes);
-    if (!host->input || !host->output) {
-        return BL_ERROR_MEMORY;
-    }
-    host->capture.rows = config->output_rows;
-    host->capture.capacity_frames = config->capture_frames;
-    if (config->capture_frames > 0) {
-        host->capture.data =
-            new_zeroed((size_t)config->capture_frames * (size_t)config->output_rows * sizeof(float));
-        if (!host->capture.data) {
-            return BL_ERROR_MEMORY;
-        }
-    }
-    return BL_OK;
+    host->input = new_zeroed((size_t)config->monitor->input_rows * row_bytes);
+    host->output = new_zeroed((size_t)config->monitor->output_rows * row_bytes);
+    host->second = new_zeroed((size_t)config->monitor->output_rows * row_bytes);
+    return host->input && host->output && host->second ? BL_OK : BL_ERROR_MEMORY;
 }
 
-bl_status bl_host_new(bl_engine *engine, const bl_host_config *config, bl_host **host)
+static void copy_config(bl_host *host, const bl_host_config *config)
 {
+    const int64_t heard_frames = bl_counter_get(&config->monitor->frames);
+    host->monitor = config->monitor;
+    host->take = config->take;
+    host->take_frames = config->take_frames;
+    host->take_position_frames = heard_frames < config->take_frames ? heard_frames : config->take_frames;
+    host->input_channels = config->input_channels;
+    host->output_channels = config->output_channels;
+    host->calm_frames = config->calm_frames;
+    host->limiter = config->limiter != 0;
+    memcpy(host->input_map, config->input_map, (size_t)config->monitor->input_rows * sizeof(int32_t));
+    if (config->output_channels > 0) {
+        memcpy(host->output_map, config->output_map, (size_t)config->output_channels * sizeof(int32_t));
+    }
+    host->stage = config->fade_in_frames > 0 ? BL_STAGE_IN : BL_STAGE_PLAY;
+    host->stage_frames = config->fade_in_frames;
+}
+
+bl_status bl_host_new(const bl_host_config *config, const bl_entry *first, bl_host **host)
+{
+    bl_voice *voice = NULL;
     bl_status status = check_config(config);
     if (status == BL_OK) {
-        status = check_engine(engine, config);
+        status = new_voice(config->monitor, first, &voice);
     }
     if (status != BL_OK) {
         return status;
     }
     bl_host *made = new_zeroed(sizeof *made);
-    if (!made) {
-        return BL_ERROR_MEMORY;
-    }
-    if (allocate(made, config) != BL_OK) {
+    if (!made || allocate(made, config) != BL_OK) {
+        free_voice(voice);
         bl_host_free(made);
         return BL_ERROR_MEMORY;
     }
-    made->engine = engine;
-    made->frame_ns = 1e9 / config->rate_hz;
-    made->take = config->take;
-    made->take_frames = config->take_frames;
-    made->input_rows = config->input_rows;
-    made->output_rows = config->output_rows;
-    made->input_channels = config->input_channels;
-    made->output_channels = config->output_channels;
-    memcpy(made->input_map, config->input_map, (size_t)config->input_rows * sizeof(int32_t));
-    if (config->output_channels > 0) {
-        memcpy(made->output_map, config->output_map, (size_t)config->output_channels * sizeof(int32_t));
-    }
+    copy_config(made, config);
+    made->playing = made->current = voice;
+    bl_counter_set(&config->monitor->playing, first->serial);
+    bl_counter_set(&config->monitor->muted, 0);
     *host = made;
     return BL_OK;
 }
@@ -129,78 +158,93 @@ void bl_host_free(bl_host *host)
     if (!host) {
         return;
     }
-    free(host->capture.data);
+    free_voice(host->unplayed);
+    free_voice(host->waiting);
+    free_voice(host->handed);
+    free_voice(host->current);
+    free(host->second);
     free(host->output);
     free(host->input);
     free(host);
 }
 
-bl_status bl_host_set(bl_host *host, int32_t knob, float value, int64_t at_frame)
+/* Whether the voice that was handed over last is still on its way, or the one it replaces has not been fetched. */
+static int is_busy(const bl_host *host)
+{
+    return bl_handoff_get(&host->offered) || bl_handoff_get(&host->retired);
+}
+
+static void hand_over(bl_host *host, bl_voice *voice)
+{
+    host->handed = voice;
+    bl_handoff_put(&host->offered, voice);
+}
+
+bl_status bl_host_swap(bl_host *host, const bl_entry *entry)
+{
+    if (host->unplayed) {
+        return BL_ERROR_BUSY;
+    }
+    bl_voice *voice = NULL;
+    const bl_status status = new_voice(host->monitor, entry, &voice);
+    if (status != BL_OK) {
+        return status;
+    }
+    if (is_busy(host) || host->waiting) {
+        host->unplayed = host->waiting;
+        host->waiting = voice;
+    } else {
+        hand_over(host, voice);
+    }
+    return BL_OK;
+}
+
+static bl_engine *give_back(bl_voice *voice)
+{
+    bl_engine *engine = voice->entry.engine;
+    free_voice(voice);
+    return engine;
+}
+
+bl_engine *bl_host_reclaim(bl_host *host)
+{
+    bl_voice *unplayed = host->unplayed;
+    host->unplayed = NULL;
+    if (unplayed) {
+        return give_back(unplayed);
+    }
+    bl_voice *retired = bl_handoff_get(&host->retired);
+    if (retired) {
+        host->current = host->handed;
+        host->handed = NULL;
+        bl_handoff_put(&host->retired, NULL);
+        return give_back(retired);
+    }
+    if (host->waiting && !is_busy(host)) {
+        bl_voice *waiting = host->waiting;
+        host->waiting = NULL;
+        hand_over(host, waiting);
+    }
+    return NULL;
+}
+
+int32_t bl_host_swapping(const bl_host *host) { return host->waiting || is_busy(host); }
+
+bl_status bl_host_set(bl_host *host, int64_t serial, int32_t knob, float value, int64_t at_frame)
 {
     if (!isfinite(value)) {
         return BL_ERROR_VALUE;
     }
-    const bl_command command = {.at_frame = at_frame, .value = value, .knob = knob};
+    if (host->waiting && host->waiting->entry.serial == serial) {
+        bl_engine_set(host->waiting->entry.engine, knob, value, at_frame); /* not yet the audio thread's */
+        return BL_OK;
+    }
+    const bl_command command = {.serial = serial, .at_frame = at_frame, .value = value, .knob = knob};
     return bl_commands_put(&host->commands, command) ? BL_OK : BL_ERROR_BUSY;
-}
-
-/* The upper edge of the bin that 99 % of callbacks lie in or below, or the worst load if that is less. */
-static double load_percentile_99(const bl_host *host, double worst)
-{
-    int64_t counts[BL_LOAD_BINS];
-    int64_t total = 0, seen = 0;
-    for (int32_t bin = 0; bin < BL_LOAD_BINS; bin++) {
-        total += counts[bin] = bl_counter_get(&host->load_bins[bin]);
-    }
-    for (int32_t bin = 0; bin < BL_LOAD_BINS - 1; bin++) {
-        seen += counts[bin];
-        if (seen * 100 >= total * 99) {
-            const double edge = bl_bits_float((uint32_t)(bin + 1 + BL_LOAD_FIRST) << BL_LOAD_SHIFT);
-            return edge < worst ? edge : worst;
-        }
-    }
-    return worst;
-}
-
-static void take_peaks(bl_meter *meter, int32_t rows, float *peaks)
-{
-    for (int32_t row = 0; row < rows; row++) {
-        peaks[row] = bl_peak_take(&meter->peaks[row]);
-    }
-}
-
-void bl_host_stats(bl_host *host, bl_stats *stats)
-{
-    memset(stats, 0, sizeof *stats);
-    stats->frames = bl_counter_get_acquire(&host->frames); /* first: what it counts is in the rest */
-    stats->callbacks = bl_counter_get(&host->callbacks);
-    stats->input_underflows = bl_counter_get(&host->flags[0]);
-    stats->input_overflows = bl_counter_get(&host->flags[1]);
-    stats->output_underflows = bl_counter_get(&host->flags[2]);
-    stats->output_overflows = bl_counter_get(&host->flags[3]);
-    stats->output_primings = bl_counter_get(&host->flags[4]);
-    stats->xruns = bl_counter_get(&host->xruns);
-    stats->input_clips = bl_counter_get(&host->input_meter.clips);
-    stats->output_clips = bl_counter_get(&host->output_meter.clips);
-    stats->input_not_finite = bl_counter_get(&host->input_meter.not_finite);
-    stats->output_not_finite = bl_counter_get(&host->output_meter.not_finite);
-    stats->capture_lost_frames = bl_counter_get(&host->capture_lost_frames);
-    if (stats->frames > 0) {
-        stats->load_mean = (double)bl_counter_get(&host->busy_ns) / ((double)stats->frames * host->frame_ns);
-    }
-    stats->load_worst = (double)bl_peak_get(&host->load_worst);
-    stats->load_p99 = load_percentile_99(host, stats->load_worst);
-    take_peaks(&host->input_meter, host->input_rows, stats->input_peaks);
-    take_peaks(&host->output_meter, host->output_rows, stats->output_peaks);
-}
-
-int64_t bl_host_capture_read(bl_host *host, float *frames, int64_t max_frames)
-{
-    return host->capture.data ? bl_ring_get(&host->capture, frames, max_frames) : 0;
 }
 
 int32_t bl_host_input_channels(const bl_host *host) { return host->input_channels; }
 
 int32_t bl_host_output_channels(const bl_host *host) { return host->output_channels; }
 
-double bl_host_frame_ns(const bl_host *host) { return host->frame_ns; }
+double bl_host_frame_ns(const bl_host *host) { return host->monitor->frame_ns; }

@@ -1,109 +1,40 @@
 /* All threads of a live session at once, for the sanitizers: a clock that calls the host, a writer that
- * empties the capture, the main thread turning knobs and reading counters, and a second round with a device of
- * our own that never sleeps. The model multiplies by 2 and by a knob that stays at 1, so every frame that
- * comes out of the capture can be checked. Exits 0 if all is well. */
+ * empties the capture, the main thread turning knobs, swapping engines and reading whatever there is at random,
+ * and a second round with a device of our own that never sleeps. The model multiplies by 2, whichever of its engines
+ * plays, so every frame that comes out of the capture can be checked. Exits 0 if all is well. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
-#include "backline.h"
+#include "twice.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
 enum { TAKE_FRAMES = 40000, BLOCK_FRAMES = 64, ROWS = 2 };
 
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);                    \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
-
-static void sleep_ms(long ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
-
-/* input -> depthwise convolution of one tap, weight 2 -> times a knob */
-static bl_program *new_program(void)
-{
-    static const float blob[] = {2.0f, 1.0f, 0.0f, 4.0f};
-    const bl_rate rates[] = {{1, 1, 0}};
-    const bl_buffer buffers[] = {
-        {BL_BUFFER_RING, 0, 1, 0, 0},
-        {BL_BUFFER_SCRATCH, 0, 1, 0, 0},
-        {BL_BUFFER_SCRATCH, 0, 1, 0, 1},
-        {BL_BUFFER_SCRATCH, 0, 1, 0, 2},
-    };
-    const bl_tensor tensors[] = {{0, 0, 1, 1}, {1, 0, 1, 1}, {2, 0, 1, 1}, {3, 0, 1, 1}};
-    const bl_op ops[] = {
-        {.kind = BL_OP_KNOB,
-         .inputs = {BL_NONE, BL_NONE, BL_NONE, BL_NONE},
-         .outputs = {1, BL_NONE},
-         .ramp_frames = 960,
-         .arrays = {{1, 3}}},
-        {.kind = BL_OP_CONV1D,
-         .inputs = {0, BL_NONE, BL_NONE, BL_NONE},
-         .outputs = {2, BL_NONE},
-         .kernel = 1,
-         .dilation = 1,
-         .stride = 1,
-         .groups = 1,
-         .arrays = {{0, 1}}},
-        {.kind = BL_OP_MULTIPLY, .inputs = {2, 1, BL_NONE, BL_NONE}, .outputs = {3, BL_NONE}},
-    };
-    const bl_spec spec = {
-        .rates = rates,
-        .buffers = buffers,
-        .tensors = tensors,
-        .ops = ops,
-        .blob = blob,
-        .blob_count = 4,
-        .rate_count = 1,
-        .buffer_count = 4,
-        .tensor_count = 4,
-        .op_count = 3,
-        .scratch_rows = 3,
-        .input = 0,
-        .output = 3,
-    };
-    bl_program *program = NULL;
-    bl_error error = {0};
-    if (bl_program_new(&spec, bl_isa_best(), &program, &error) != BL_OK) {
-        fprintf(stderr, "op %d: %s is %lld, against %lld\n", (int)error.op, error.what ? error.what : "?",
-                (long long)error.found, (long long)error.expected);
-        exit(1);
-    }
-    return program;
-}
-
 static float take[ROWS][TAKE_FRAMES];
 
-static bl_host *new_host(bl_engine *engine, int64_t capture_frames)
+static bl_host *new_host(bl_monitor *monitor, bl_engine *engine)
 {
+    const bl_entry first = {.engine = engine};
     const int32_t input_map[ROWS] = {BL_NONE, BL_NONE}, output_map[3] = {0, BL_NONE, 1};
     const bl_host_config config = {
-        .rate_hz = 48000.0,
-        .input_rows = ROWS,
-        .output_rows = ROWS,
+        .monitor = monitor,
         .output_channels = 3,
         .input_map = input_map,
         .output_map = output_map,
         .take = take[0],
         .take_frames = TAKE_FRAMES,
-        .capture_frames = capture_frames,
+        .calm_frames = 100,
     };
     bl_host *host = NULL;
-    CHECK(bl_host_new(engine, &config, &host) == BL_OK);
+    CHECK(bl_host_new(&config, &first, &host) == BL_OK);
     return host;
 }
 
 typedef struct session {
     bl_host *host;
+    bl_monitor *monitor;
+    int wild;            /* swaps that are heard: delays, and silence in between */
     int64_t lost_frames; /* out: frames that came as silence */
 } session;
 
@@ -114,12 +45,12 @@ static void *write_file(void *argument)
     float frames[300 * ROWS];
     int64_t at = 0;
     while (at < TAKE_FRAMES) {
-        const int64_t count = bl_host_capture_read(self->host, frames, 300);
+        const int64_t count = bl_monitor_capture_read(self->monitor, frames, 300);
         for (int64_t frame = 0; frame < count && at + frame < TAKE_FRAMES; frame++) {
             const int lost = frames[frame * ROWS] == 0.0f && frames[frame * ROWS + 1] == 0.0f;
             self->lost_frames += lost;
             for (int row = 0; row < ROWS; row++) {
-                CHECK(lost || frames[frame * ROWS + row] == 2.0f * take[row][at + frame]);
+                CHECK(lost || self->wild || frames[frame * ROWS + row] == 2.0f * take[row][at + frame]);
             }
         }
         at += count;
@@ -130,20 +61,54 @@ static void *write_file(void *argument)
     return NULL;
 }
 
-/* Turns the knob to where it stands and reads the counters, until the take has been played. */
-static void supervise(bl_host *host)
+/* Let an engine that is not the one that plays take its place, in one of all ways. */
+static void swap_at_random(const session *self, const bl_program *program, unsigned seed, int64_t serial)
 {
+    const bl_entry entry = {
+        .engine = new_engine(program, ROWS),
+        .serial = serial,
+        .latency_frames = self->wild ? (int32_t)(seed >> 12 & 1023) : 0,
+        .alone = self->wild && (seed >> 22 & 3) == 0,
+        .warm_frames = (int32_t)(seed >> 8 & 511),
+        .fade_frames = (int32_t)(seed >> 4 & 255),
+    };
+    if (bl_host_swap(self->host, &entry) != BL_OK) {
+        free_engine(entry.engine);
+    }
+}
+
+/* Turns the knob to where it stands, swaps, frees, reads and compares the counters, until the take has been played. */
+static int64_t supervise(const session *self, const bl_program *program)
+{
+    static bl_record records[BL_MONITOR_LOG];
+    static int64_t loads[BL_MONITOR_LOADS];
+    bl_host *host = self->host;
     bl_stats stats;
-    int64_t frames = 0;
+    float heard[512];
+    int64_t frames = 0, serial = 0;
+    unsigned seed = 1;
     do {
-        const bl_status status = bl_host_set(host, 0, 1.0f, 0);
+        seed = seed * 1664525u + 1013904223u;
+        const bl_status status = bl_host_set(host, serial - (seed >> 30), 0, 1.0f, 0);
         CHECK(status == BL_OK || status == BL_ERROR_BUSY);
-        bl_host_stats(host, &stats);
+        if ((seed >> 16 & 3) == 0) {
+            swap_at_random(self, program, seed, ++serial);
+        }
+        reclaim(host);
+        bl_monitor_stats(self->monitor, &stats);
         CHECK(stats.frames >= frames && stats.load_worst >= 0.0 && stats.input_peaks[0] <= 1.0f);
+        CHECK(stats.playing <= serial && stats.swaps <= serial);
+        const int32_t logged = bl_monitor_log(self->monitor, records);
+        for (int32_t at = 1; at < logged; at++) {
+            CHECK(records[at].at_frame == records[at - 1].at_frame + records[at - 1].frames);
+        }
+        bl_monitor_loads(self->monitor, loads);
+        bl_monitor_heard_read(self->monitor, heard, 512);
         frames = stats.frames;
         sleep_ms(1);
     } while (frames < TAKE_FRAMES);
-    CHECK(stats.input_not_finite == 0 && stats.output_not_finite == 0);
+    CHECK(stats.input_not_finite == 0 && stats.output_not_finite == 0 && stats.mutes == 0);
+    return serial;
 }
 
 static void *call_without_rest(void *argument)
@@ -163,37 +128,47 @@ static void *call_without_rest(void *argument)
     return NULL;
 }
 
-static void run(const bl_program *program, int with_timer)
+/* Free what the host has had; it gives back all engines but those that still have something to do. */
+static void end(const session *self)
 {
-    bl_engine *engine = NULL;
+    float silence[BLOCK_FRAMES * 3];
+    while (bl_host_swapping(self->host)) {
+        bl_host_callback(NULL, silence, BLOCK_FRAMES, NULL, 0, self->host);
+        reclaim(self->host);
+    }
+}
+
+static void run(const bl_program *program, int with_timer, int wild)
+{
+    bl_engine *first = new_engine(program, ROWS);
     bl_timer *timer = NULL;
     pthread_t writer, device;
-    CHECK(bl_engine_new(program, ROWS, BL_CHUNK_FRAMES, &engine) == BL_OK);
-    session self = {.host = new_host(engine, with_timer ? TAKE_FRAMES : 2000)};
+    session self = {.wild = wild, .monitor = new_monitor(ROWS, with_timer ? TAKE_FRAMES : 2000)};
+    self.host = new_host(self.monitor, first);
     CHECK(pthread_create(&writer, NULL, write_file, &self) == 0);
     if (with_timer) {
         CHECK(bl_timer_new(self.host, BLOCK_FRAMES, 20, &timer) == BL_OK);
     } else {
         CHECK(pthread_create(&device, NULL, call_without_rest, &self) == 0);
     }
-    supervise(self.host);
+    supervise(&self, program);
     pthread_join(writer, NULL);
     if (!with_timer) {
         pthread_join(device, NULL);
     }
     bl_timer_free(timer);
+    end(&self);
 
     bl_stats stats;
-    bl_host_stats(self.host, &stats);
-    CHECK(stats.callbacks > 0 && stats.frames >= TAKE_FRAMES);
-    if (with_timer) {
-        CHECK(self.lost_frames == 0 && stats.capture_lost_frames == 0);
-    }
-    CHECK(self.lost_frames <= stats.capture_lost_frames);
-    printf("%s: %lld callbacks, %lld xruns, %lld frames lost\n", with_timer ? "clock" : "own device",
-           (long long)stats.callbacks, (long long)stats.xruns, (long long)stats.capture_lost_frames);
-    bl_host_free(self.host);
-    bl_engine_free(engine);
+    bl_monitor_stats(self.monitor, &stats);
+    CHECK(stats.callbacks > 0 && stats.frames >= TAKE_FRAMES && stats.swaps > 0);
+    CHECK(wild || self.lost_frames <= stats.capture_lost_frames);
+    CHECK(!with_timer || stats.capture_lost_frames == 0);
+    printf("%s: %lld callbacks, %lld swaps, %lld xruns, %lld frames lost\n",
+           with_timer ? "clock" : "own device", (long long)stats.callbacks, (long long)stats.swaps,
+           (long long)stats.xruns, (long long)stats.capture_lost_frames);
+    free_host(self.host);
+    free(self.monitor);
 }
 
 int main(void)
@@ -204,8 +179,10 @@ int main(void)
         }
     }
     bl_program *program = new_program();
-    run(program, 1);
-    run(program, 0);
+    for (int wild = 0; wild < 2; wild++) {
+        run(program, 1, wild);
+        run(program, 0, wild);
+    }
     bl_program_free(program);
     return 0;
 }
