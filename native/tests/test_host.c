@@ -97,7 +97,7 @@ static int64_t supervise(const session *self, const bl_program *program)
         reclaim(host);
         bl_monitor_stats(self->monitor, &stats);
         CHECK(stats.frames >= frames && stats.load_worst >= 0.0 && stats.input_peaks[0] <= 1.0f);
-        CHECK(stats.playing <= serial && stats.swaps <= serial);
+        CHECK(stats.playing_serial <= serial && stats.swaps <= serial);
         const int32_t logged = bl_monitor_log(self->monitor, records);
         for (int32_t at = 1; at < logged; at++) {
             CHECK(records[at].at_frame == records[at - 1].at_frame + records[at - 1].frames);

@@ -30,8 +30,8 @@ from ._screen import Line, live_panel
 
 if TYPE_CHECKING:
     from ..live.devices import Latency
-    from ..live.host import LiveStatus
     from ..live.session import LiveSession
+    from ..live.status import LiveStatus
 
 _LOWEST_DBFS = -60.0
 _METER_CELLS = 24

@@ -56,7 +56,7 @@ class Recorder:
         Fills a float32 array ``[frames, rows]`` from its start and returns how many frames there were.
     rows : int
     sinks : sequence of Sink
-        Owned from here on: finished by `finish`, also when some of them fail.
+        Owned from here on: finished by `finish`, also when some of them fail. `add` brings more.
 
     Attributes
     ----------
@@ -70,6 +70,7 @@ class Recorder:
         self._block = np.zeros((_BLOCK_FRAMES, rows), np.float32)
         self._sinks = list(sinks)
         self._frames = 0
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="backline-recorder", daemon=True)
         self._thread.start()
@@ -82,8 +83,9 @@ class Recorder:
             self.error = self.error or error
 
     def _drain(self) -> None:
-        while count := self._read(self._block):
-            self._give(self._block[:count])
+        with self._lock:
+            while count := self._read(self._block):
+                self._give(self._block[:count])
 
     def _give(self, block: Array) -> None:
         for sink in list(self._sinks):
@@ -97,6 +99,27 @@ class Recorder:
         self.error = self.error or error
         sink.writer.abort()
         self._sinks.remove(sink)
+
+    def add(self, writer: AudioWriter) -> Sink:
+        """Let a file have all frames from now on; it is this recorder's from then on."""
+        with self._lock:
+            sink = Sink(writer, self._frames)
+            self._sinks.append(sink)
+            return sink
+
+    def end(self, sink: Sink) -> None:
+        """Give a file what there is for it, and its name.
+
+        Raises
+        ------
+        AudioFileError
+            It cannot be finished.
+        """
+        self._drain()
+        with self._lock:
+            if sink in self._sinks:
+                self._sinks.remove(sink)
+                sink.writer.close()
 
     def abort(self) -> None:
         """End without leaving any file."""

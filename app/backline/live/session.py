@@ -1,4 +1,7 @@
-"""Live sound: a model running on an audio device.
+"""Live sound: models on an audio device, one of which is heard.
+
+The session owns what is loaded, where knobs and levels stand, and the recordings. The device lives in a
+worker process (see `worker`), which `supervisor` replaces when it dies or the device stops calling.
 
 Channels are counted from 1, as on the front of the hardware and in sounddevice's ``mapping``.
 """
@@ -6,10 +9,13 @@ Channels are counted from 1, as on the front of the hardware and in sounddevice'
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,37 +24,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audiofile import AudioWriter, PathLike, read
-from ..engine import Engine, Model, Program
-from ..errors import AudioFileError, BacklineError, DeviceError, ModelError
-from ..passes import BYPASS, INPUT_GAIN, OUTPUT_GAIN, gain_factor, with_levels
+from ..engine import Model
+from ..errors import AudioFileError, BacklineError
 from ..resample import resample
 from ..signals import deferred
-from .devices import CLOCK, CLOCK_DEVICE, Device, Direction, Latency, find_device, why_no_device
-from .host import Host, HostStats, LiveStatus
+from .devices import CLOCK_DEVICE, Latency
+from .messages import Open, Opened
+from .meters import Meters
+from .monitor import Monitor, new_shared_memory
 from .recorder import Recorder, Sink
-from .streams import ClockStream, PortAudioStream, check_rate
+from .shelf import Shelf
+from .slot import LiveModel
+from .status import CallbackLog, HostStats, LiveStatus
+from .supervisor import Supervisor
 
 Array = NDArray[np.float32]
 
-_CLOCK_BLOCK_FRAMES = 64
-_LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
 _CAPTURE_SECONDS = 10.0
+_HEARD_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-_STALL_SECONDS = 5.0
-_GONE_SECONDS = 2.0
-_PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
-_SHORT_POLL_SECONDS = 0.005
-
-Peaks = tuple[tuple[float, ...], tuple[float, ...]]  # of the input rows and of the output rows
-_NO_PEAKS: Peaks = ((), ())
 
 
 class LiveSession:
-    """A model on an audio device, from ``with`` to the end of its block.
+    """Models on an audio device, from ``with`` to the end of its block. Any thread may call.
 
     Parameters
     ----------
-    model : Model
+    models : Model, LiveModel or a sequence of them
+        All are kept ready; the first plays.
     device : int or str, optional
         For input and output, unless one is given for a direction: see :func:`find_device`. Where none is
         named and the machine has none, or no PortAudio, the clock is used; `notes` then says so.
@@ -60,7 +63,12 @@ class LiveSession:
         From 1. One for each channel the session puts out; a single one goes to all of these. By default the
         first two for one, and the first so many for more.
     rate_hz : float, optional
-        Another rate than the model's; changes how the model sounds. Whole hertz: files hold no others.
+        The device's. By default that of the first model if the device takes it, else the device's own. Whole
+        hertz: files hold no others.
+    resampled : bool
+        Resample around models made for another rate than the device's. Otherwise they sound different.
+    oversample : bool
+        Run models at whole multiples of their rate with scaled dilations, in place of resampling.
     block_frames : int, optional
         Of the device; left to PortAudio by default, 64 for the clock.
     latency_s : {"low", "high"} or float
@@ -70,7 +78,9 @@ class LiveSession:
     bypass : bool
         Hear the input itself.
     knobs : mapping of str to float, optional
-        Values of the model's own knobs from the first frame on.
+        Values of the models' own knobs from the first frame on.
+    limiter : bool
+        Keep what is above -1 dBFS below 0.
     take : str or path, optional
         Audio file the model hears in place of the device's input. The session ends with it.
     record : str or path, optional
@@ -82,10 +92,6 @@ class LiveSession:
 
     Attributes
     ----------
-    rate_hz : float
-    source : Device or None
-        Where sound comes from; None with a take or the clock.
-    sink : Device
     started : bool
         Whether the device has been set going: there is something to sum up.
     notes : list of str
@@ -99,7 +105,7 @@ class LiveSession:
 
     def __init__(
         self,
-        model: Model,
+        models: Model | LiveModel | Sequence[Model | LiveModel],
         *,
         device: int | str | None = None,
         input_device: int | str | None = None,
@@ -107,73 +113,90 @@ class LiveSession:
         input_channels: Sequence[int] | None = None,
         output_channels: Sequence[int] | None = None,
         rate_hz: float | None = None,
+        resampled: bool = True,
+        oversample: bool = False,
         block_frames: int | None = None,
         latency_s: Latency = "low",
         input_gain_db: float = 0.0,
         output_gain_db: float = 0.0,
         bypass: bool = False,
         knobs: Mapping[str, float] | None = None,
+        limiter: bool = True,
         take: PathLike | None = None,
         record: PathLike | None = None,
         to: PathLike | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.model = model
+        listed = [models] if isinstance(models, Model | LiveModel) else list(models)
+        self.shelf = Shelf(
+            [LiveModel(each) if isinstance(each, Model) else each for each in listed],
+            input_gain_db=input_gain_db,
+            output_gain_db=output_gain_db,
+            bypass=bypass,
+            knobs=knobs,
+            resampled=resampled,
+            oversample=oversample,
+        )
         self.notes: list[str] = []
         self.started = False
-        self.rate_hz = 0.0
-        self.source: Device | None = None
-        self.sink: Device = CLOCK_DEVICE
-        self._wanted = (
-            device if input_device is None else input_device,
-            device if output_device is None else output_device,
+        first = self.shelf.current.model
+        self._rates_hz = [rate for rate in (rate_hz, first.sample_rate_hz) if rate is not None][:1]
+        self._wish = Open(
+            source=device if input_device is None else input_device,
+            sink=device if output_device is None else output_device,
+            rates_hz=tuple(float(rate) for rate in self._rates_hz),
+            must_fit=rate_hz is not None or not resampled,
+            block_frames=block_frames or 0,
+            latency=latency_s,
+            input_channels=None if input_channels is None else tuple(input_channels),
+            output_channels=None if output_channels is None else tuple(output_channels),
+            model_inputs=first.input_channels,
+            model_outputs=first.output_channels,
+            take_channels=None,
         )
-        self._input_channels = input_channels
-        self._output_channels = output_channels
-        self._wanted_rate_hz = rate_hz
-        self._block_frames = block_frames
-        self._latency_s: Latency = latency_s
-        self._levels = {
-            INPUT_GAIN: gain_factor(input_gain_db),
-            OUTPUT_GAIN: gain_factor(output_gain_db),
-            BYPASS: float(bypass),
-        }
-        self._knobs = dict(knobs or {})
-        model.graph.with_knobs(self._knobs)  # refuses what it cannot do
+        self._limiter = limiter
         self._paths = {"take": take, "record": record, "to": to}
         self._overwrite = overwrite
+        self._said = 0
+        self._say_lock = threading.Lock()
+        self._opened: Opened | None = None
+        self._supervisor: Supervisor | None = None
+        self._monitor: Monitor | None = None
+        self._meters: Meters | None = None
+        self._recorder: Recorder | None = None
+        self._sinks: list[Sink] = []
+        self._recording: Sink | None = None
         self._take_frames: int | None = None
         self._end_frames: int | None = None
-        self._status: LiveStatus | None = None
-        self._pending = _NO_PEAKS  # that no status has shown yet
-        self._loudest = _NO_PEAKS
+        self._log: CallbackLog | None = None
         self._stack = contextlib.ExitStack()
 
     # -- opening --
 
     def __enter__(self) -> LiveSession:
         try:
-            self._check()
-            self._program = Program(with_levels(self.model.graph))
-            self._check_levels()
-            self._choose_devices()
-            self._choose_rate()
-            self._open_host(self._stack, self._read_take())
-            self._open_files(self._stack)
+            self.shelf.check_rate()
+            self._check_paths()
+            take = self._read_take()
+            supervisor = self._supervisor = Supervisor(self._wish, self.shelf, self._limiter, self._say)
+            self._stack.callback(supervisor.stop)
+            opened = self._opened = supervisor.open()
+            for note in opened.notes:
+                self._say(note)
+            self._lay_out(opened)
+            handed = None if take is None else self._hand_take(opened, *take)
+            self._open_files(opened)
+            assert self._monitor is not None
+            assert self._meters is not None
             with deferred():
-                self._open_stream(self._stack)
+                supervisor.start(opened, self._monitor, self._meters, handed)
+                self.started = True
         except BaseException:
             self.close()
             raise
         return self
 
-    def _check(self) -> None:
-        graph = self.model.graph
-        rate = graph.signals[graph.output].rate
-        if rate != 1:
-            raise ModelError(
-                f"{self.model.name}: puts out {rate} frames per frame of input; live needs as many"
-            )
+    def _check_paths(self) -> None:
         if self._paths["to"] is not None and self._paths["take"] is None:
             raise BacklineError("the output of a take can only be kept if a take is played")
         record, to = self._paths["record"], self._paths["to"]
@@ -186,175 +209,183 @@ class LiveSession:
                     if same:
                         raise AudioFileError(f"{path}: is the take itself; give another output")
 
-    def _check_levels(self) -> None:
-        knobs = {knob.name: knob for knob in self._program.knobs}
-        if BYPASS not in knobs and self._levels.pop(BYPASS):
-            raise BacklineError(
-                f"{self.model.name}: has no bypass: {self.model.input_channels} channels go in, "
-                f"{self.model.output_channels} come out"
-            )
-        for name, value in self._levels.items():
-            if not knobs[name].minimum <= value <= knobs[name].maximum:
-                raise BacklineError(f"{name}: a factor of {value:g} is above {knobs[name].maximum:g}")
-
-    def _choose_devices(self) -> None:
-        source, sink = self._wanted
-        clocks = [isinstance(w, str) and w.lower() == CLOCK for w in (source, sink)]
-        if any(clocks):
-            if not all(clocks) and source is not None and sink is not None:
-                raise DeviceError(f"the {CLOCK} device stands alone: it cannot be one of two")
-            return
-        if source is None and sink is None:
-            reason = why_no_device()
-            if reason is not None:
-                self.notes.append(f"{reason}; running on the {CLOCK} device instead: nothing is heard")
-                return
-        self.sink = find_device(sink, "output")
-        if self._paths["take"] is None:
-            self.source = find_device(source, "input")
-
-    def _choose_rate(self) -> None:
-        own = self.model.sample_rate_hz
-        wanted = self._wanted_rate_hz if self._wanted_rate_hz is not None else own
-        self.rate_hz = float(self.sink.default_rate_hz if wanted is None else wanted)
-        if not (self.rate_hz.is_integer() and _LOWEST_HZ <= self.rate_hz <= _HIGHEST_HZ):
-            raise BacklineError(
-                f"{self.sink}: found a rate of {self.rate_hz} Hz, expected a whole number from "
-                f"{_LOWEST_HZ} to {_HIGHEST_HZ}"
-            )
-        if wanted is None:
-            self.notes.append(f"the model does not say its sample rate: running at {self.rate_hz:g} Hz")
-        if own is not None and own != self.rate_hz:
-            self.notes.append(
-                f"running at {self.rate_hz:g} Hz a model made for {own:g} Hz: it sounds different"
-            )
-
-    def _read_take(self) -> Array | None:
+    def _read_take(self) -> tuple[Array, int] | None:
+        """The recording that is heard, at its own rate."""
         path = self._paths["take"]
         if path is None:
             return None
         x, file_hz = read(path)
-        if file_hz != self.rate_hz:
-            self.notes.append(f"{path}: resampled from {file_hz} to {self.rate_hz:g} Hz")
-            x = resample(x, file_hz, self.rate_hz)
-        chosen = self._pick_inputs(str(path), x.shape[1], range(1, x.shape[1] + 1))
+        self._wish = replace(self._wish, take_channels=x.shape[1])
+        return x, file_hz
+
+    def _lay_out(self, opened: Opened) -> None:
+        """Make the models and the monitor for what will be opened."""
+        first = self.shelf.current.model
+        rows = (opened.streams * first.input_channels, opened.streams * first.output_channels)
+        if not self._rates_hz:
+            self._say(f"the model does not say its sample rate: running at {opened.rate_hz:g} Hz")
+        for note in self.shelf.lay_out(opened.rate_hz, rows):
+            self._say(note)
+        frames = (round(_CAPTURE_SECONDS * opened.rate_hz), round(_HEARD_SECONDS * opened.rate_hz))
+        self._monitor = self._stack.enter_context(Monitor.create(opened.rate_hz, *rows, *frames))
+        self._meters = Meters(self._monitor)
+        self._stack.callback(self._read_last)
+
+    def _hand_take(self, opened: Opened, x: Array, file_hz: int) -> tuple[int, int]:
+        """Put the take, at the session's rate, where the worker finds it; a descriptor, and its frames."""
+        if file_hz != opened.rate_hz:
+            self._say(f"{self._paths['take']}: resampled from {file_hz} to {opened.rate_hz:g} Hz")
+            x = resample(x, file_hz, opened.rate_hz)
+        rows = [channel for channel in opened.input_map if channel is not None]
         self._take_frames = len(x)
-        self._end_frames = len(x) + self.model.latency_frames
-        return np.ascontiguousarray(x.T[[channel - 1 for channel in chosen]], np.float32)
+        self._end_frames = len(x) + self.shelf.current.graph.latency_frames
+        planar = np.ascontiguousarray(x.T[rows], np.float32)
+        descriptor = new_shared_memory(max(planar.nbytes, 1))
+        self._stack.callback(os.close, descriptor)
+        if planar.size:
+            with mmap.mmap(descriptor, planar.nbytes) as mapped:
+                mapped[:] = planar.tobytes()
+        return descriptor, len(x)
 
-    def _pick_inputs(self, what: str, there: int, default: Sequence[int]) -> Sequence[int]:
-        chosen = self._input_channels if self._input_channels is not None else default
-        _check_channels(what, "input", chosen, there)
-        own = self.model.input_channels
-        if len(chosen) != own and own != 1:
-            raise ModelError(f"{self.model.name}: takes {own} channels, found {len(chosen)} ({what})")
-        return chosen
-
-    def _pick_outputs(self, rows: int) -> list[int | None]:
-        there = self.sink.output_channels
-        default = range(1, min(2, there) + 1) if rows == 1 else range(1, rows + 1)
-        chosen = self._output_channels if self._output_channels is not None else default
-        _check_channels(str(self.sink), "output", chosen, there)
-        if rows not in (1, len(chosen)):
-            raise BacklineError(f"{rows} channels come out, but {len(chosen)} output channels were named")
-        carried: list[int | None] = [None] * max(chosen)
-        for number, channel in enumerate(chosen):
-            carried[channel - 1] = 0 if rows == 1 else number
-        return carried
-
-    def _open_host(self, stack: contextlib.ExitStack, take: Array | None) -> None:
-        model, own = self.model, self.model.input_channels
-        if take is None:
-            device = self.source or CLOCK_DEVICE
-            chosen = self._pick_inputs(str(device), device.input_channels, range(1, own + 1))
-            input_map: list[int | None] = [channel - 1 for channel in chosen]
-            input_channels = max(chosen)
-        else:
-            input_map, input_channels = [None] * len(take), 0
-        streams = len(input_map) // own
-        rows = streams * model.output_channels
-        engine = Engine(self._program, streams)
-        for name, value in {**self._levels, **self._knobs}.items():
-            engine.set(name, value)
-        keeps = self._paths["record"] is not None or self._paths["to"] is not None
-        self._host = stack.enter_context(
-            Host(
-                engine,
-                rate_hz=self.rate_hz,
-                input_map=input_map,
-                output_map=self._pick_outputs(rows),
-                output_rows=rows,
-                input_channels=input_channels,
-                take=take,
-                capture_frames=int(_CAPTURE_SECONDS * self.rate_hz) if keeps else 0,
-            )
-        )
-
-    def _open_files(self, stack: contextlib.ExitStack) -> None:
-        rows = self._host.output_rows
+    def _open_files(self, opened: Opened) -> None:
+        assert self._monitor is not None
+        rows = self._monitor.output_rows
         spans: dict[str, tuple[int, int | None]] = {
             "record": (0, None),
-            "to": (self.model.latency_frames, self._take_frames),
+            "to": (self.shelf.current.graph.latency_frames, self._take_frames),
         }
-        sinks: list[Sink] = []
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as files:
             for name, (first, frames) in spans.items():
                 path = self._paths[name]
                 if path is not None:
-                    writer = AudioWriter(path, int(self.rate_hz), rows, overwrite=self._overwrite)
-                    opened.callback(writer.abort)
-                    sinks.append(Sink(writer, first, frames))
-            opened.pop_all()
-        self._sinks = sinks
-        self._recorder = Recorder(self._host.read_capture, rows, sinks) if sinks else None
-        stack.callback(self._finish)
-
-    def _open_stream(self, stack: contextlib.ExitStack) -> None:
-        if self.sink.index is None:
-            self.stream: ClockStream | PortAudioStream = ClockStream(
-                self._host, self._block_frames or _CLOCK_BLOCK_FRAMES
-            )
-        else:
-            check_rate(self.source, self.sink, self._host)
-            self.stream = PortAudioStream(
-                self._host, self.source, self.sink, self._block_frames or 0, self._latency_s
-            )
-        stack.callback(self._stop_stream)
-        self.stream.start()
-        self.started = True
+                    writer = AudioWriter(path, int(opened.rate_hz), rows, overwrite=self._overwrite)
+                    files.callback(writer.abort)
+                    self._sinks.append(Sink(writer, first, frames))
+            files.pop_all()
+        self._recording = next((sink for sink in self._sinks if sink.frames is None), None)
+        self._recorder = Recorder(self._monitor.read_capture, rows, self._sinks)
+        # It stops the device itself: on the stack that comes later, but files are complete only then.
+        self._stack.callback(self._finish)
 
     # -- running --
 
-    def set(self, /, **knobs: float) -> None:
-        """Turn knobs: the model's own, and ``input_gain``, ``output_gain`` (factors) and ``bypass`` (0 to 1).
+    def status(self) -> LiveStatus:
+        """How it goes; peaks and the worst load are since the last call. Once closed, the last answer."""
+        meters = self._meters
+        stats = HostStats() if meters is None else meters.last if self._log is not None else meters.take()
+        return self._status(stats)
 
-        Each gets where it is told within 20 ms.
+    def _status(self, stats: HostStats) -> LiveStatus:
+        supervisor, opened = self._supervisor, self._opened
+        if supervisor is None or opened is None or supervisor.running is None:
+            return LiveStatus(0.0, stats, state="starting")
+        started = supervisor.running.started
+        with supervisor.lock:
+            return LiveStatus(
+                stats.frames / opened.rate_hz,
+                stats,
+                state=supervisor.state,
+                trouble=supervisor.trouble,
+                input_latency_ms=started.input_latency_ms,
+                output_latency_ms=started.output_latency_ms,
+                rate_hz=opened.rate_hz,
+                block_frames=supervisor.block_frames,
+                source=None if opened.source is None else str(opened.source),
+                sink=str(opened.sink),
+                models=self.shelf.views(),
+                playing=self.shelf.playing,
+                swapping=supervisor.swapping,
+                input_gain_db=self.shelf.input_gain_db,
+                bypass=self.shelf.bypass,
+                recording=None if self._recording is None else str(self._recording.writer.path),
+                reopened=supervisor.reopened,
+                scheduling=started.scheduling,
+            )
+
+    def play(self, index: int) -> None:
+        """Swap to the model of this index, which wraps around; it is crossfaded in once it is warm.
+
+        Raises
+        ------
+        BacklineError
+            It cannot be played.
+        """
+        self._running.play(index)
+
+    def set(self, /, **knobs: float) -> None:
+        """Turn knobs of the model that plays: each gets where it is told within 20 ms.
 
         Raises
         ------
         BacklineError
             No such knob, or a value outside its range.
         """
-        self._program.graph.with_knobs(knobs)  # refuses what it cannot do
-        for name, value in knobs.items():
-            self._host.set(self._program.knob_index(name), value)
+        with self._running.lock:
+            self._running.turn(self.shelf.set(knobs))
 
-    def status(self) -> LiveStatus:
-        """How it goes; peaks are since the last call."""
-        found = self._poll()
-        inputs, outputs = self._pending
-        self._pending = _NO_PEAKS
-        return replace(found, stats=replace(found.stats, input_peaks=inputs, output_peaks=outputs))
+    def set_levels(
+        self,
+        *,
+        input_gain_db: float | None = None,
+        output_gain_db: float | None = None,
+        bypass: bool | None = None,
+    ) -> None:
+        """Set the gain before all models, that behind the one that plays, and if the input itself is heard.
 
-    def _poll(self) -> LiveStatus:
-        """The status with the loudest peaks of the session; those since `status` was called are put by."""
-        stats = self._host.stats()
-        now = (stats.input_peaks, stats.output_peaks)
-        self._pending = (_louder(self._pending[0], now[0]), _louder(self._pending[1], now[1]))
-        self._loudest = (_louder(self._loudest[0], now[0]), _louder(self._loudest[1], now[1]))
-        stats = replace(stats, input_peaks=self._loudest[0], output_peaks=self._loudest[1])
-        self._status = LiveStatus(stats.frames / self.rate_hz, stats, *self.stream.latency_ms)
-        return self._status
+        Raises
+        ------
+        BacklineError
+            A gain out of range, or a bypass of a model that has none.
+        """
+        with self._running.lock:
+            self._running.turn(self.shelf.set_levels(input_gain_db, output_gain_db, bypass))
+
+    def record(self, on: bool) -> str | None:
+        """Begin a recording under a new name in the working folder, and return it; or end the one that runs.
+
+        Raises
+        ------
+        AudioFileError
+            The file cannot be made, or finished.
+        """
+        running, recorder = self._running, self._recorder
+        assert recorder is not None
+        assert self._monitor is not None
+        with running.lock:
+            sink = self._recording
+            if on and sink is None:
+                name = datetime.now().strftime("backline-%Y%m%d-%H%M%S.wav")
+                writer = AudioWriter(Path(name), int(self._monitor.rate_hz), self._monitor.output_rows)
+                self._recording = recorder.add(writer)
+                self._sinks.append(self._recording)
+            elif not on and sink is not None:
+                self._recording = None
+                recorder.end(sink)
+            return None if self._recording is None else str(self._recording.writer.path)
+
+    def heard(self) -> Array:
+        """Input frames [frames] of the first row since the last call, in order; a second at most."""
+        if self._monitor is None or self._log is not None:
+            return np.zeros(0, np.float32)
+        block = np.zeros(round(_HEARD_SECONDS * self._monitor.rate_hz), np.float32)
+        return block[: self._monitor.read_heard(block)]
+
+    def messages(self) -> list[str]:
+        """Notes since the last call."""
+        with self._say_lock:
+            fresh = self.notes[self._said :]
+            self._said = len(self.notes)
+        return fresh
+
+    def _say(self, note: str) -> None:
+        with self._say_lock:
+            self.notes.append(note)
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None or self._log is not None:
+            raise BacklineError("the session is not running")
+        return self._supervisor
 
     def run(
         self,
@@ -363,6 +394,8 @@ class LiveSession:
         interval_s: float = 1.0,
     ) -> None:
         """Wait until the take has been played, `seconds` of audio are over, or an exception ends it.
+
+        A device that goes does not end it: see `status`.
 
         Parameters
         ----------
@@ -373,77 +406,62 @@ class LiveSession:
 
         Raises
         ------
-        DeviceError
-            The device stopped, or asked for nothing for five seconds and four blocks.
         AudioFileError
             A file cannot be written.
         """
-        ends = [] if seconds is None else [round(seconds * self.rate_hz)]
-        ends += [] if self._end_frames is None else [self._end_frames]
-        frames, moved, reported = -1, time.monotonic(), time.monotonic()
-        while True:
-            now = time.monotonic()
-            status = self._poll()
-            if status.stats.frames != frames:
-                frames, moved = status.stats.frames, now
-            if any(frames >= end for end in ends):
-                return
-            if report is not None and now - reported >= interval_s:
+        reported = time.monotonic()
+        while not self.is_over(seconds):
+            if report is not None and time.monotonic() - reported >= interval_s:
                 reported += interval_s
                 report(self.status())
-            self._check_health(status, now - moved)
             time.sleep(_POLL_SECONDS)
 
-    def _check_health(self, status: LiveStatus, still_seconds: float) -> None:
-        if self._recorder is not None and self._recorder.error is not None:
-            raise self._recorder.error
-        if not self.stream.active:
-            raise DeviceError(f"{self.sink}: stopped by itself")
-        if still_seconds > self._patience(status.stats, _STALL_SECONDS):
-            raise DeviceError(f"{self.sink}: has asked for no audio for {still_seconds:.0f} s")
+    def is_over(self, seconds: float | None = None) -> bool:
+        """Whether the take, or so many seconds of audio, have been played.
+
+        Raises
+        ------
+        Exception
+            What makes going on impossible: a file that cannot be written, say.
+        """
+        supervisor = self._running
+        for error in (supervisor.failure, self._recorder.error if self._recorder else None):
+            if error is not None:
+                raise error
+        assert self._meters is not None
+        assert self._opened is not None
+        frames = self._meters.poll().frames
+        ends = [] if seconds is None else [round(seconds * self._opened.rate_hz)]
+        ends += [] if self._end_frames is None else [self._end_frames]
+        return any(frames >= end for end in ends)
 
     # -- closing --
 
-    def _stop_stream(self) -> None:
-        if isinstance(self.stream, ClockStream) or not self.started or self._is_called():
-            self.stream.stop()
-        else:
-            self.stream.abandon()
-            self.notes.append(f"{self.sink}: does not answer any more, and was left as it is")
-
-    def _is_called(self) -> bool:
-        """Whether the device still calls the host; two seconds and four blocks without a call mean no."""
-        stats = self._poll().stats
-        for _ in range(round(self._patience(stats, _GONE_SECONDS) / _SHORT_POLL_SECONDS)):
-            if self._poll().stats.callbacks != stats.callbacks:
-                return True
-            time.sleep(_SHORT_POLL_SECONDS)
-        return False
-
-    def _patience(self, stats: HostStats, seconds: float) -> float:
-        """How long to wait for a device that calls as rarely as this one."""
-        block_frames = stats.frames / stats.callbacks if stats.callbacks else self._block_frames or 0
-        return max(seconds, _PATIENCE_BLOCKS * block_frames / self.rate_hz)
-
     def _finish(self) -> None:
-        stats = self._poll().stats if self.started else None
-        if self._recorder is None:
-            return
-        if stats is None:
+        assert self._supervisor is not None
+        assert self._recorder is not None
+        assert self._meters is not None
+        self._supervisor.stop()
+        if not self.started:
             self._recorder.abort()
             return
+        stats = self._meters.poll()
         if stats.capture_lost_frames:
-            self.notes.append(
-                f"{stats.capture_lost_frames} frames were not recorded: silence stands for them"
-            )
+            self._say(f"{stats.capture_lost_frames} frames were not recorded: silence stands for them")
+        self._recording = None
         try:
             self._recorder.finish(stats.frames)
         finally:
             for sink in self._sinks:
                 if sink.missing_frames > 0:
-                    self.notes.append(
-                        f"{sink.writer.path}: ends {sink.missing_frames} frames before the take does"
-                    )
+                    self._say(f"{sink.writer.path}: ends {sink.missing_frames} frames before the take does")
+
+    def _read_last(self) -> None:
+        """What is asked for when the monitor is no more."""
+        assert self._monitor is not None
+        assert self._meters is not None
+        self._meters.poll()
+        self._log = self._monitor.log()
 
     def close(self) -> None:
         """Stop the device and finish the files; more than once is fine. `status` keeps its last answer.
@@ -462,27 +480,24 @@ class LiveSession:
         # What has been recorded is worth keeping, whatever ended the session.
         self.close()
 
+    def log(self) -> CallbackLog:
+        """How long callbacks took, and what the last of them were doing."""
+        if self._log is not None:
+            return self._log
+        if self._monitor is None:
+            raise BacklineError("the session has not begun")
+        return self._monitor.log()
+
     def summary(self) -> dict[str, Any]:
         """What the session was, JSON-ready."""
-        status = self._status
+        opened = self._opened
+        status = self._status(HostStats() if self._meters is None else self._meters.last)
         return {
-            "model": self.model.name,
-            "input_device": None if self.source is None else str(self.source),
-            "output_device": str(self.sink),
-            "sample_rate_hz": self.rate_hz,
+            "model": self.shelf.current.model.name,
+            "input_device": None if opened is None or opened.source is None else str(opened.source),
+            "output_device": str(CLOCK_DEVICE if opened is None else opened.sink),
+            "sample_rate_hz": 0.0 if opened is None else opened.rate_hz,
             "files": [str(sink.writer.path) for sink in self._sinks if sink.writer.committed],
             "notes": list(self.notes),
-            **({} if status is None else status.as_dict()),
+            **status.as_dict(),
         }
-
-
-def _louder(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(max(pair) for pair in zip_longest(a, b, fillvalue=0.0))
-
-
-def _check_channels(what: str, direction: Direction, chosen: Sequence[int], there: int) -> None:
-    if not chosen or len(set(chosen)) != len(chosen):
-        raise BacklineError(f"{what}: expected different {direction} channels, found {list(chosen)}")
-    for channel in chosen:
-        if not 1 <= channel <= there:
-            raise DeviceError(f"{what}: has {there} {direction} channels, found no channel {channel}")

@@ -67,6 +67,8 @@ class HostStats:
         Whether it is now.
     swaps : int
         Models that have come to play after the first.
+    playing_serial : int
+        Of the engine that is heard.
     capture_lost_frames : int
         Frames replaced by silence in the capture because nobody emptied it.
     load_mean, load_p99, load_worst : float
@@ -92,6 +94,7 @@ class HostStats:
     mutes: int = 0
     muted: bool = False
     swaps: int = 0
+    playing_serial: int = 0
     capture_lost_frames: int = 0
     load_mean: float = 0.0
     load_p99: float = 0.0
@@ -198,6 +201,7 @@ class LiveStatus:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: levels in dBFS, None for silence; loads as fractions."""
         found = asdict(self.stats)
+        del found["playing_serial"]  # of interest to the session alone
         levels = {
             f"{way}_dbfs": [dbfs(peak) if peak > 0 else None for peak in found.pop(f"{way}_peaks")]
             for way in ("input", "output")

@@ -7,8 +7,6 @@ needs neither PortAudio nor a sound card, nothing goes in and nothing is heard.
 
 from __future__ import annotations
 
-import atexit
-
 from .. import native
 from ..errors import DeviceError
 from .devices import Device, Latency, device_errors, portaudio, quiet_stderr
@@ -64,7 +62,7 @@ class PortAudioStream:
             # The base class is there for authors of their own streams, and takes a C function as callback.
             self._stream = sounddevice._StreamBase(
                 kind="duplex" if duplex else "output",
-                samplerate=host.rate_hz,
+                samplerate=host.monitor.rate_hz,
                 blocksize=block_frames,
                 device=(source.index, sink.index) if source is not None else sink.index,
                 channels=(host.input_channels, host.output_channels) if duplex else host.output_channels,
@@ -89,13 +87,6 @@ class PortAudioStream:
         with device_errors(self._what, quiet=False):  # asked often: stderr is the whole process's
             return bool(self._stream.active)
 
-    def abandon(self) -> None:
-        """Never touch the stream again, not even at the end of the process.
-
-        PortAudio waits ten minutes for a JACK server that has gone, and then ends the process.
-        """
-        atexit.unregister(portaudio()._exit_handler)
-
     def stop(self) -> None:
         if self._stream.closed:
             return
@@ -109,31 +100,19 @@ def _pair(source: Device | None, sink: Device) -> str:
     return str(sink) if source in (None, sink) else f"{source} with {sink}"
 
 
-def check_rate(source: Device | None, sink: Device, host: Host) -> None:
-    """Say which rates the devices take, if they do not take the host's."""
+def takes_rate(source: Device | None, sink: Device, channels: tuple[int, int], rate_hz: float) -> bool:
+    """Whether devices take so many channels in and out at this rate."""
     sounddevice = portaudio()
+    try:
+        with quiet_stderr():
+            if source is not None:
+                sounddevice.check_input_settings(source.index, channels[0], "float32", None, rate_hz)
+            sounddevice.check_output_settings(sink.index, channels[1], "float32", None, rate_hz)
+    except sounddevice.PortAudioError:
+        return False
+    return True
 
-    def takes(rate_hz: float) -> bool:
-        try:
-            with quiet_stderr():
-                if source is not None:
-                    sounddevice.check_input_settings(
-                        source.index, host.input_channels, "float32", None, rate_hz
-                    )
-                sounddevice.check_output_settings(sink.index, host.output_channels, "float32", None, rate_hz)
-        except sounddevice.PortAudioError:
-            return False
-        return True
 
-    if takes(host.rate_hz):
-        return
-    what = _pair(source, sink)
-    rates = [f"{rate_hz}" for rate_hz in _COMMON_RATES_HZ if takes(rate_hz)]
-    if not rates:
-        raise DeviceError(
-            f"{what}: refuses {host.input_channels} input and {host.output_channels} output channels at "
-            f"{host.rate_hz:g} Hz and at every common rate"
-        )
-    raise DeviceError(
-        f"{what}: refuses the model's rate of {host.rate_hz:g} Hz; it takes {', '.join(rates)} Hz"
-    )
+def common_rates(source: Device | None, sink: Device, channels: tuple[int, int]) -> list[float]:
+    """Which of the usual rates they take."""
+    return [float(rate) for rate in _COMMON_RATES_HZ if takes_rate(source, sink, channels, rate)]

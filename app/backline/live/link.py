@@ -1,0 +1,127 @@
+"""The supervisor's end of a worker: starting the process, waiting for answers, and killing it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from .. import errors
+from ..errors import BacklineError, DeviceError
+from .messages import Closed, Failed, Message, Pipe, Stop, Stopped
+
+_STOP_SECONDS = 3.0
+_LAST_WORDS_BYTES = 2000
+
+
+class Link:
+    """A worker process and the pipe to it.
+
+    The process is out of reach of the terminal's signals, and ends when the pipe is closed.
+
+    Raises
+    ------
+    BacklineError
+        The process cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe.pair()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        # The same modules as here, wherever they were found; and none of those that lie in the user's folder.
+        places = os.pathsep.join(place for place in sys.path if place)
+        environment = {**os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "backline.live.worker", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._log,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                    env=environment,
+                )
+        except OSError as error:
+            self.pipe.close()
+            self._log.close()
+            raise BacklineError(f"the process for live sound cannot be started: {error.strerror}") from error
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; raises `DeviceError` if the worker has gone."""
+        try:
+            self.pipe.send(message, descriptors)
+        except Closed as error:
+            raise DeviceError(self._obituary()) from error
+
+    def poll(self) -> Message | None:
+        """The next message if one is there; raises `DeviceError` if the worker has gone."""
+        return self._receive(0.0)
+
+    def wait(self, kind: Any, seconds: float, doing: str) -> Any:
+        """Wait for an answer of this kind, or of one of these; others that come meanwhile are dropped.
+
+        Raises
+        ------
+        BacklineError
+            What the worker says went wrong, as the exception it was there; `DeviceError` if it does not
+            answer in time, or has gone.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._receive(left)
+            if isinstance(message, kind):
+                return message
+            if isinstance(message, Failed):
+                raise error_of(message)
+            if isinstance(message, Stopped):
+                raise DeviceError(message.why or "the device has stopped")
+        raise DeviceError(f"{doing}: no answer for {seconds:g} s")
+
+    def _receive(self, seconds: float) -> Message | None:
+        try:
+            got = self.pipe.receive(seconds)
+        except Closed as error:
+            raise DeviceError(self._obituary()) from error
+        return None if got is None else got[0]
+
+    def _obituary(self) -> str:
+        """Why the worker has gone, as far as it is known."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1.0)
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - _LAST_WORDS_BYTES))
+        words = self._log.read().decode(errors="replace").strip().splitlines()
+        status = self.process.returncode
+        how = "does not answer" if status is None else f"ended with status {status}"
+        if status is not None and status < 0:
+            how = f"was killed by signal {-status}"
+        # Only a crash says something about itself; what sound servers print is not about it.
+        last = f" ({words[-1]})" if words and status == 1 else ""
+        return f"the process for live sound {how}{last}"
+
+    def stop(self) -> None:
+        """Let the device stop and the worker end; one that does not is killed."""
+        with contextlib.suppress(BacklineError):
+            self.send(Stop())
+            self.wait(Stopped, _STOP_SECONDS, "stopping the device")
+        self.kill()
+
+    def kill(self) -> None:
+        """End the worker whatever it does; more than once is fine."""
+        self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+        self._log.close()
+
+
+def error_of(message: Failed) -> BacklineError:
+    """The exception that a worker had."""
+    kind = getattr(errors, message.kind, BacklineError)
+    made: BacklineError = kind(message.text)
+    return made

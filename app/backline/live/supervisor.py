@@ -1,0 +1,359 @@
+"""What keeps a worker at work: it opens the device, hands models over, and begins again when it has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ..errors import BacklineError, DeviceError
+from .devices import Device
+from .link import Link
+from .messages import (
+    Compiled,
+    Failed,
+    Forget,
+    Message,
+    Open,
+    Opened,
+    Play,
+    Refused,
+    Start,
+    Started,
+    Stopped,
+    Turn,
+)
+from .meters import Meters
+from .monitor import Monitor
+from .shelf import Shelf
+from .slot import FADE_SECONDS, Slot, streams_for
+from .status import State
+
+_POLL_SECONDS = 0.02
+_OPEN_SECONDS = 12.0  # a sound server that is starting takes its time
+_COMPILE_SECONDS = 60.0
+_RETRY_SECONDS = 0.3
+_REOPEN_SECONDS = 6.0
+_SPARE_SECONDS = 1.0
+_GONE_SECONDS = 1.0
+_PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
+_CALM_SECONDS = 0.1
+_MOST_LOAD = 0.85
+_MEASURED_BLOCK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Running:
+    """What is known of the device that runs, or ran last."""
+
+    opened: Opened
+    started: Started
+
+
+class Supervisor:
+    """A worker, and the thread that looks after it.
+
+    Parameters
+    ----------
+    wish : Open
+        What to open.
+    shelf : Shelf
+        The models; touched with `lock` held only.
+    limiter : bool
+    say : callable
+        Given sentences a user should see.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+    state : {"starting", "playing", "waiting", "ended"}
+    trouble : str or None
+        Why it is waiting.
+    reopened : int
+        Times the device came back.
+    failure : Exception or None
+        What ended the thread before its time.
+    """
+
+    def __init__(self, wish: Open, shelf: Shelf, limiter: bool, say: Callable[[str], None]) -> None:
+        self.lock = threading.RLock()
+        self.state: State = "starting"
+        self.trouble: str | None = None
+        self.reopened = 0
+        self.failure: Exception | None = None
+        self.running: Running | None = None
+        self._wish = wish
+        self._shelf = shelf
+        self._limiter = limiter
+        self._say = say
+        self._link: Link | None = None
+        self._spare: Link | None = None
+        self._spare_at = 0.0
+        self._serials = itertools.count(1)
+        self._serial = 0
+        self._played = 0  # number of the model that was sent last
+        self._compiled: set[int] = set()
+        self._moved = (-1, 0.0)  # frames, and when they were seen to change
+        self._retry_at = 0.0
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # -- opening --
+
+    def open(self) -> Opened:
+        """Find the devices for the first time.
+
+        Raises
+        ------
+        BacklineError
+            They are not there, or cannot do what is wished for.
+        """
+        link = self._link = Link()
+        link.send(self._wish)
+        opened: Opened = link.wait(Opened, _OPEN_SECONDS, "looking for the devices")
+        return opened
+
+    def start(self, opened: Opened, monitor: Monitor, meters: Meters, take: tuple[int, int] | None) -> None:
+        """Begin to play what has been opened, and to look after it; `take` is a descriptor and frames.
+
+        Raises
+        ------
+        BacklineError
+            The device does not start, or the model cannot be played.
+        """
+        assert self._link is not None
+        self._monitor, self._meters, self._take = monitor, meters, take
+        self.running = Running(opened, self._start(self._link, opened))
+        self._begin_playing(self._link)
+        self._wish = _same_again(self._wish, opened)
+        self._thread = threading.Thread(target=self._run, name="backline-supervisor", daemon=True)
+        self._thread.start()
+
+    def _start(self, link: Link, opened: Opened) -> Started:
+        """Let a worker compile the model that is wanted, and play it."""
+        with self.lock:
+            slot = self._shelf.current
+            link.send(self._compile_message(slot))
+        answer = link.wait((Compiled, Refused), _COMPILE_SECONDS, f"{slot.model.name}: getting ready")
+        if isinstance(answer, Refused):
+            raise BacklineError(f"{slot.model.name}: {answer.why}")
+        slot.load = answer.load
+        with self.lock:
+            self._compiled = {slot.number}
+            self._played, self._serial = slot.number, next(self._serials)
+            first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
+        again = self.state != "starting"
+        message = Start(
+            first,
+            self._shelf.rows,
+            0 if self._take is None else self._take[1],
+            fade_in_frames=round(FADE_SECONDS * opened.rate_hz) if again else 0,
+            calm_frames=round(_CALM_SECONDS * opened.rate_hz),
+            limiter=self._limiter,
+        )
+        descriptors = [self._monitor.descriptor] + ([] if self._take is None else [self._take[0]])
+        link.send(message, descriptors)
+        started: Started = link.wait(Started, _OPEN_SECONDS, f"{opened.sink}: starting")
+        return started
+
+    def _compile_message(self, slot: Slot) -> Message:
+        streams = streams_for(slot.model, self._shelf.rows)
+        block = self.block_frames or _MEASURED_BLOCK_FRAMES
+        return slot.compile_message(streams, block, self._shelf.rate_hz)
+
+    def _begin_playing(self, link: Link) -> None:
+        with self.lock:
+            self._link = link
+            self.state, self.trouble = "playing", None
+            self._moved = (-1, time.monotonic())
+            self._spare_at = time.monotonic() + _SPARE_SECONDS
+            for slot in self._shelf.slots:
+                if slot.number not in self._compiled and slot.problem is None:
+                    link.send(self._compile_message(slot))
+            self._turn(self._shelf.current.values)  # what was turned while it started
+            self._turn(self._shelf.current.level_values(self._shelf.levels))
+
+    @property
+    def block_frames(self) -> int:
+        """Of the device: what it was asked for, or what it is seen to take; 0 where neither is known."""
+        if self._wish.block_frames:
+            return self._wish.block_frames
+        stats = self._meters.last if self.running else None
+        return round(stats.frames / stats.callbacks) if stats and stats.callbacks else 0
+
+    # -- what others ask for --
+
+    def play(self, index: int) -> None:
+        """Want another model; see `Shelf.choose`."""
+        with self.lock:
+            self._shelf.choose(index)
+            self._settle()
+
+    def turn(self, values: Mapping[str, float]) -> None:
+        """Turn knobs of the model that plays."""
+        with self.lock:
+            self._turn(values)
+
+    def renew(self, slot: Slot, old: Slot) -> None:
+        """Get a new version of a model ready; it plays as soon as it is, where it is wanted."""
+        with self.lock, contextlib.suppress(DeviceError):
+            if self._link is not None and self.state == "playing":
+                self._link.send(Forget(old.number))
+                self._link.send(self._compile_message(slot))
+
+    @property
+    def swapping(self) -> bool:
+        """Whether the model that is wanted is not yet the one that is heard."""
+        return self._meters.last.playing_serial != self._serial or self._played != self._shelf.current.number
+
+    def _turn(self, values: Mapping[str, float]) -> None:
+        # A worker that has gone is noticed by the thread; the shelf remembers the values.
+        with contextlib.suppress(DeviceError):
+            if self._link is not None and self.state == "playing":
+                for name, value in values.items():
+                    self._link.send(Turn(self._serial, name, value))
+
+    def _settle(self) -> None:
+        """Send the model that is wanted, once it is compiled, if another was sent last."""
+        slot = self._shelf.current
+        if self._link is None or self.state != "playing":
+            return
+        if slot.number == self._played or slot.number not in self._compiled:
+            return
+        both = (slot.load or 0.0) + self._meters.last.load_recent
+        if both > _MOST_LOAD:
+            self._say(
+                f"{slot.model.name}: does not fit beside the one that plays ({100 * both:.0f} % of the time "
+                "there is): fading out and in"
+            )
+        self._played, self._serial = slot.number, next(self._serials)
+        entrance = slot.entrance(
+            self._serial, self._shelf.levels, self._shelf.rate_hz, alone=both > _MOST_LOAD
+        )
+        with contextlib.suppress(DeviceError):
+            self._link.send(Play(entrance))
+
+    # -- the thread --
+
+    def _run(self) -> None:
+        while not self._ending.wait(_POLL_SECONDS):
+            try:
+                self._tick()
+            except BacklineError as error:
+                self._lose(str(error))
+            except Exception as error:  # nobody sees what a thread raises: whoever runs the session asks
+                self.failure = error
+                return
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._link is None:
+            if now >= self._retry_at:
+                self._reopen()
+            return
+        while (message := self._link.poll()) is not None:
+            self._hear(message)
+        self._check_health(now)
+        if self._spare is None and now >= self._spare_at:
+            self._spare = Link()
+
+    def _hear(self, message: Message) -> None:
+        with self.lock:
+            slot = self._shelf.find(message.number) if isinstance(message, Compiled | Refused) else None
+            if isinstance(message, Compiled):
+                self._compiled.add(message.number)
+                if slot is not None:
+                    slot.load, slot.problem = message.load, None
+                self._settle()
+            elif isinstance(message, Refused) and slot is not None:
+                slot.problem = message.why
+                self._say(f"{slot.model.name} cannot be played: {message.why}")
+            elif isinstance(message, Stopped):
+                raise DeviceError(message.why or "the device has stopped")
+            elif isinstance(message, Failed):
+                self._say(message.text)
+
+    def _check_health(self, now: float) -> None:
+        stats = self._meters.poll()
+        if stats.frames != self._moved[0]:
+            self._moved = (stats.frames, now)
+        elif now - self._moved[1] > self.patience(_GONE_SECONDS):
+            raise DeviceError(f"{self._sink}: has asked for no audio for {now - self._moved[1]:.1f} s")
+
+    @property
+    def _sink(self) -> Device:
+        assert self.running is not None
+        return self.running.opened.sink
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait for a device that calls as rarely as this one."""
+        return max(seconds, _PATIENCE_BLOCKS * self.block_frames / self._shelf.rate_hz)
+
+    def _lose(self, why: str) -> None:
+        """The device or the worker has gone: begin again with a new worker."""
+        with self.lock:
+            link, self._link = self._link, None
+            if self.state == "playing":
+                self._say(f"{why}; waiting for {self._sink} to come back")
+                self._retry_at = time.monotonic()
+            else:
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self.state, self.trouble = "waiting", why
+        if link is not None:
+            link.kill()
+
+    def _reopen(self) -> None:
+        assert self.running is not None
+        link, self._spare = self._spare or Link(), None
+        try:
+            link.send(self._wish)
+            opened = link.wait(Opened, _REOPEN_SECONDS, f"{self._sink}: opening")
+            expected = self.running.opened
+            if (opened.rate_hz, len(opened.input_map)) != (expected.rate_hz, len(expected.input_map)):
+                raise DeviceError(f"{opened.sink}: came back at another rate or with other channels")
+            started = self._start(link, opened)
+            self.running = Running(opened, started)
+            self.reopened += 1
+            self._begin_playing(link)
+        except BaseException:
+            link.kill()
+            self._spare = Link()  # so that the next try has not to wait for its start
+            raise
+        self._say(f"{opened.sink}: is back")
+
+    # -- closing --
+
+    def stop(self) -> None:
+        """Stop the device and the worker; more than once is fine."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self.lock:
+            link, self._link = self._link, None
+            spare, self._spare = self._spare, None
+            was, self.state = self.state, "ended"
+        if spare is not None:
+            spare.kill()
+        if link is None:
+            return
+        if was == "playing":
+            link.stop()
+        link.kill()
+
+
+def _same_again(wish: Open, opened: Opened) -> Open:
+    """What to open next time: the same devices by name, as indexes change, at the same rate."""
+
+    def name(wanted: int | str | None, device: Device | None) -> int | str | None:
+        return wanted if device is None or device.index is None else f"{device.name}, {device.host_api}"
+
+    return replace(
+        wish,
+        source=name(wish.source, opened.source),
+        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else "clock",
+        rates_hz=(opened.rate_hz,),
+        must_fit=True,
+    )
