@@ -40,7 +40,7 @@ def test_a_sweep_is_faded_between_silences(rate_hz: int) -> None:
     assert x.dtype == np.float32
     assert abs(len(x) - 0.875 * rate_hz) <= 1.5
     assert not x[: rate_hz // 4].any()
-    assert not x[-rate_hz // 8 :].any()
+    assert not x[-(rate_hz // 8) :].any()
     assert np.abs(x).max() == pytest.approx(0.25, rel=1e-3)
     assert np.abs(np.diff(x[: rate_hz // 4 + 8])).max() < 1e-3
     spectrum = np.abs(np.fft.rfft(x)) ** 2
