@@ -7,8 +7,8 @@ maximum of the generalised cross-correlation with phase transform (C. H. Knapp a
 generalized correlation method for estimation of time delay", IEEE Trans. ASSP 24(4), 1976): a sum of cosines,
 so its maximum is found between the frames without interpolating anything. Before that, the phase that belongs
 to the magnitude (the minimum phase, by the folded cepstrum: A. V. Oppenheim and R. W. Schafer, "Discrete-Time
-Signal Processing", 3rd edition, section 13.5) is taken away, so that a loudspeaker's or a coupling capacitor's
-response does not pass for a delay.
+Signal Processing", 3rd edition, section 13.5) is taken away, so that the response of a loudspeaker or of a
+coupling capacitor does not pass for a delay.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def delay_frames(played: Array, recorded: Array, rate_hz: float) -> Measured:
     _check_level(recorded)
     size = 1 << (len(played) + len(recorded) - 1).bit_length()
     x, y = (np.fft.rfft(each.astype(np.float64), size) for each in (played, recorded))
-    band = _weights(np.fft.rfftfreq(size, 1.0 / rate_hz), rate_hz)
+    band = _weights(_frequencies(size, rate_hz), rate_hz)
     power = np.abs(x) ** 2
     response = band * y * x.conj() / np.maximum(power, 1e-9 * power.max())
     h = np.fft.irfft(response, size)
@@ -131,6 +131,11 @@ def delay_frames(played: Array, recorded: Array, rate_hz: float) -> Measured:
 
 def _band(rate_hz: float) -> tuple[float, float]:
     return _LOWEST_HZ, min(_HIGHEST_HZ, _HIGHEST_PART * rate_hz)
+
+
+def _frequencies(size: int, rate_hz: float) -> Real:
+    hz: Real = np.fft.rfftfreq(size, 1.0 / rate_hz).astype(np.float64)
+    return hz
 
 
 def _weights(hz: Real, rate_hz: float) -> Real:
@@ -187,7 +192,7 @@ def _fraction(h: Real, peak: int, rate_hz: float) -> tuple[float, float, int]:
     piece[len(piece) - fade :] *= window[::-1]
     size = 4 << (len(piece) - 1).bit_length()
     response = np.fft.rfft(piece, size)
-    hz = np.fft.rfftfreq(size, 1.0 / rate_hz)
+    hz = _frequencies(size, rate_hz)
     band = _weights(hz, rate_hz)
     magnitude = np.abs(response)
     excess = np.angle(response) - _minimum_phase(magnitude, band)
