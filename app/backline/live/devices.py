@@ -5,9 +5,11 @@ The only module that imports sounddevice, and only when a device is asked for.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +21,11 @@ from ..errors import DeviceError, MissingDependency
 Array = NDArray[np.float32]
 Direction = Literal["input", "output"]
 Latency = Literal["low", "high"] | float
+
+#: So often a sound is played again during which the device skipped something, and so long it may stand still.
+_ROUND_TRIES = 3
+_STUCK_SECONDS = 5.0
+_XRUNS = ("input_underflow", "input_overflow", "output_underflow", "output_overflow")
 
 CLOCK = "clock"
 _CLOCK_CHANNELS = 64
@@ -58,6 +65,32 @@ class Device:
     def channels(self, direction: Direction) -> int:
         """Channels one way."""
         return self.input_channels if direction == "input" else self.output_channels
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came back of a sound that was played.
+
+    Attributes
+    ----------
+    recorded : float32 array [frames]
+        As long as what was played, on the same time line: what the device handed in together with a frame
+        that it took.
+    input_latency_ms, output_latency_ms : float
+        As PortAudio reports them for the stream.
+    xruns : int
+        Callbacks that were late or incomplete, in the last try.
+    tries : int
+    block_frames : int
+        The largest block the device asked for.
+    """
+
+    recorded: Array
+    input_latency_ms: float
+    output_latency_ms: float
+    xruns: int
+    tries: int
+    block_frames: int
 
 
 CLOCK_DEVICE = Device(None, CLOCK, "Backline", _CLOCK_CHANNELS, _CLOCK_CHANNELS, 48000.0)
@@ -220,24 +253,176 @@ def why_no_device() -> str | None:
         return str(error)
 
 
-def play(x: Array, rate_hz: float) -> None:
-    """Play a signal on the default output device and wait until it is over.
+def play(x: Array, rate_hz: float, wanted: int | str | None = None) -> None:
+    """Play a signal on an output device and wait until it is over.
 
     Parameters
     ----------
     x : float32 array [frames] or [frames, channels]
         A mono signal is played on the first two channels.
     rate_hz : float
+    wanted : int or str, optional
+        As in `find_device`; the default device if None.
 
     Raises
     ------
     DeviceError, MissingDependency
         No device, or it refuses the rate or the channels.
     """
-    device = find_device(None, "output")
+    device = find_device(wanted, "output")
     planes = x[:, np.newaxis] if x.ndim == 1 else x
     if planes.shape[1] == 1 and device.output_channels > 1:
         planes = np.repeat(planes, 2, axis=1)
     with device_errors(f"{device} does not play {planes.shape[1]} channels at {rate_hz:g} Hz"):
         portaudio().play(planes, rate_hz, device=device.index)
     portaudio().wait()
+
+
+def about() -> dict[str, Any]:
+    """What PortAudio says of itself: ``portaudio`` and ``library``, the package's ``version``, ``host_apis``
+    by name with their numbers of devices.
+
+    Raises
+    ------
+    MissingDependency, DeviceError
+        As `devices`.
+    """
+    sounddevice = portaudio()
+    with device_errors("host APIs cannot be listed"):
+        apis = sounddevice.query_hostapis()
+    return {
+        "portaudio": str(sounddevice.get_portaudio_version()[1]),
+        "library": str(getattr(sounddevice, "_libname", "")),
+        "version": str(sounddevice.__version__),
+        "host_apis": {api["name"]: len(api["devices"]) for api in apis},
+    }
+
+
+def play_and_record(
+    x: Array,
+    rate_hz: float,
+    source: Device,
+    sink: Device,
+    *,
+    input_channel: int = 1,
+    output_channels: Sequence[int] = (1,),
+    block_frames: int | None = None,
+    latency: Latency = "low",
+    when_started: Callable[[], None] | None = None,
+) -> Round:
+    """Play a sound and record what comes in meanwhile, in one stream, so that both have one time line.
+
+    If the device skips something meanwhile, all is done again, three times in all at most. A stream that
+    stands still is left as it is, as closing it could take for ever: for processes that end soon after.
+
+    Parameters
+    ----------
+    x : float32 array [frames]
+    rate_hz : float
+    source, sink : Device
+    input_channel : int
+        From 1.
+    output_channels : sequence of int
+        From 1; each gets the sound, others silence.
+    block_frames : int, optional
+        The device's own by default.
+    latency : {"low", "high"} or float
+        PortAudio's hint, or seconds.
+    when_started : callable, optional
+        Called once the stream runs and plays silence; the sound begins when it returns.
+
+    Raises
+    ------
+    DeviceError, MissingDependency
+        The devices do not open, or stand still.
+    """
+    for direction, device, channels in (
+        ("input", source, [input_channel]),
+        ("output", sink, output_channels),
+    ):
+        found = device.channels(direction)  # type: ignore[arg-type]
+        if wrong := [each for each in channels if not 1 <= each <= found]:
+            raise DeviceError(f"{device}: found no {direction} channel {wrong[0]}; it has {found}")
+    tries = 0
+    while True:
+        tries += 1
+        player = _Player(x, input_channel, output_channels)
+        with device_errors(f"{source} and {sink}" if source != sink else str(sink)):
+            claimed = player.run(rate_hz, source, sink, block_frames, latency, when_started)
+        if not player.xruns or tries == _ROUND_TRIES:
+            recorded, xruns, block = player.recorded, player.xruns, player.block_frames
+            return Round(recorded, 1e3 * claimed[0], 1e3 * claimed[1], xruns, tries, block)
+
+
+def _check_channels(device: Device, direction: Direction, channels: Sequence[int]) -> None:
+    if device.index is None:
+        raise DeviceError(f"the {device} neither hears nor plays; name another {direction} device")
+    found = device.channels(direction)
+    if wrong := [each for each in channels if not 1 <= each <= found]:
+        raise DeviceError(f"{device}: found no {direction} channel {wrong[0]}; it has {found}")
+
+
+class _Player:
+    """The callback of `play_and_record`, and what it has seen."""
+
+    def __init__(self, x: Array, input_channel: int, output_channels: Sequence[int]) -> None:
+        self.recorded = np.zeros(len(x), np.float32)
+        self.xruns = self.block_frames = 0
+        self._x = x
+        self._from = input_channel - 1
+        self._to = [channel - 1 for channel in output_channels]
+        self._at = 0
+        self._go, self._moved, self._ended = threading.Event(), threading.Event(), threading.Event()
+
+    def callback(self, indata: Any, outdata: Any, frames: int, time: Any, status: Any) -> None:
+        outdata[:] = 0.0
+        self._moved.set()
+        if not self._go.is_set() or self._ended.is_set():
+            return
+        # The first block may be flagged for what happened before it, and what is skipped shows afterwards.
+        self.xruns += self._at > 0 and any(getattr(status, kind) for kind in _XRUNS)
+        piece = self._x[self._at : self._at + frames]
+        outdata[: len(piece), self._to] = piece[:, np.newaxis]
+        self.recorded[self._at : self._at + len(piece)] = indata[: len(piece), self._from]
+        self.block_frames = max(self.block_frames, frames)
+        if self._at >= len(self._x):
+            self._ended.set()
+        self._at += frames
+
+    def run(
+        self,
+        rate_hz: float,
+        source: Device,
+        sink: Device,
+        block_frames: int | None,
+        latency: Latency,
+        when_started: Callable[[], None] | None,
+    ) -> tuple[float, float]:
+        """Play it all; returns the latencies PortAudio claims, in seconds."""
+        stream = portaudio().Stream(
+            samplerate=rate_hz,
+            blocksize=block_frames or 0,
+            device=(source.index, sink.index),
+            channels=(self._from + 1, max(self._to) + 1),
+            dtype="float32",
+            latency=latency,
+            callback=self.callback,
+        )
+        stream.start()
+        claimed: tuple[float, float] = tuple(stream.latency)
+        self._wait_for(self._moved)
+        if when_started is not None:
+            when_started()
+        self._go.set()
+        self._wait_for(self._ended)
+        stream.close()
+        return claimed
+
+    def _wait_for(self, event: threading.Event) -> None:
+        """Wait as long as the callback is called now and then."""
+        while not event.wait(_STUCK_SECONDS):
+            if not self._moved.is_set():
+                # Closing its stream might take for ever, and so might ending PortAudio.
+                atexit.unregister(portaudio()._exit_handler)
+                raise DeviceError(f"the device has stood still for {_STUCK_SECONDS:g} s")
+            self._moved.clear()
