@@ -110,3 +110,11 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return status, said.out, said.err
 
     return run
+
+
+@pytest.fixture
+def worker_in_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions whose worker is a thread here, where what stands in for PortAudio can reach it."""
+    from live_tools import ThreadLink
+
+    monkeypatch.setattr("backline.live.supervisor.Link", ThreadLink)

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from backline.audiofile import AudioWriter
+from backline.live.link import Link
+from backline.live.messages import Pipe
+from backline.live.worker import Worker
 
 RATE_HZ = 48000
 
@@ -74,3 +78,24 @@ def finish(process: subprocess.Popen[str], timeout: float = 60.0) -> tuple[int, 
 def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
     """Run the command to its end."""
     return finish(backline(*arguments, **environment))
+
+
+class ThreadLink(Link):
+    """A worker that is a thread of this process, where a test can put something else in PortAudio's place."""
+
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe.pair()
+        self.worker = Worker(Pipe(theirs))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        self.worker.run()
+        self.worker.close()
+
+    def _obituary(self) -> str:
+        return "the worker has gone"
+
+    def kill(self) -> None:
+        self.pipe.close()
+        self._thread.join()

@@ -75,8 +75,8 @@ class FakeSoundDevice:
 
 
 @pytest.fixture
-def sound(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Put a stand-in with these devices in PortAudio's place."""
+def sound(monkeypatch: pytest.MonkeyPatch, worker_in_thread: None) -> Any:
+    """Put a stand-in with these devices in PortAudio's place, here and in the worker."""
 
     def put(*found: tuple[str, int, int, int], **options: Any) -> None:
         monkeypatch.setitem(sys.modules, "sounddevice", FakeSoundDevice(*found, **options))  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def no_portaudio(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_portaudio(monkeypatch: pytest.MonkeyPatch, worker_in_thread: None) -> None:
     """A machine with the Python package and without the library."""
     pytest.importorskip("_sounddevice")
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
@@ -171,11 +171,19 @@ def test_what_is_no_device_or_several_is_refused(sound: Any, wanted: Any, direct
 def test_a_rate_that_is_refused_says_which_are_taken(sound: Any, golden: Path) -> None:
     sound(*CARDS)
     model = library.load(golden / "nam" / "models" / "wavenet.nam")
-    with pytest.raises(DeviceError) as error, LiveSession(model, device="scarlett"):
+    for options in ({"rate_hz": 48000}, {"resampled": False}):
+        with pytest.raises(DeviceError) as error, LiveSession(model, device="scarlett", **options):
+            pass
+        assert str(error.value) == "0 Scarlett 2i2 (ALSA): refuses a rate of 48000 Hz; it takes 44100 Hz"
+
+
+def test_a_model_of_another_rate_runs_at_the_devices(sound: Any, golden: Path) -> None:
+    sound(*CARDS)
+    model = library.load(golden / "nam" / "models" / "wavenet.nam")
+    session = LiveSession(model, device="scarlett")
+    with pytest.raises(DeviceError, match="cannot be opened"), session:
         pass
-    assert str(error.value) == (
-        "0 Scarlett 2i2 (ALSA): refuses the model's rate of 48000 Hz; it takes 44100 Hz"
-    )
+    assert any("made for 48000 Hz, resampled from and to 44100 Hz" in note for note in session.notes)
 
 
 def test_channels_that_are_not_there_are_refused(sound: Any, model: Path) -> None:
@@ -205,7 +213,7 @@ def test_no_device_at_all_means_the_clock_and_says_so(sound: Any, model: Path) -
     sound()
     with LiveSession(library.load(model)) as session:
         session.run(seconds=0.05)
-    assert session.sink.name == "clock"
+    assert session.status().sink == "clock"
     assert any("no audio device was found; running on the clock device" in note for note in session.notes)
 
 
@@ -267,7 +275,7 @@ def test_a_portaudio_that_does_not_start_means_the_clock_and_says_so(
     monkeypatch.setattr(sys.modules["sounddevice"], "query_hostapis", refuse)
     with LiveSession(library.load(model)) as session:
         session.run(seconds=0.05)
-    assert session.sink.name == "clock"
+    assert session.status().sink == "clock"
     assert any("PortAudio not initialized; running on the clock" in note for note in session.notes)
     with pytest.raises(DeviceError, match="devices cannot be listed"):
         LiveSession(library.load(model), device="scarlett").__enter__()
@@ -281,7 +289,11 @@ def test_asking_whether_a_stream_runs_leaves_stderr_alone(
     stream = SimpleNamespace(latency=0.01, active=True)
     monkeypatch.setattr(sys.modules["sounddevice"], "_StreamBase", lambda **options: stream)
     played = SimpleNamespace(
-        rate_hz=48000.0, output_channels=2, pointer=None, begin_use=lambda: None, end_use=lambda: None
+        monitor=SimpleNamespace(rate_hz=48000.0),
+        output_channels=2,
+        pointer=None,
+        begin_use=lambda: None,
+        end_use=lambda: None,
     )
     sink = host.find_device("hdmi 0", "output")
     opened = PortAudioStream(played, None, sink, 64, "low")  # type: ignore[arg-type]

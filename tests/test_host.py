@@ -360,7 +360,7 @@ def test_threads_may_read_and_turn_while_audio_runs() -> None:
     ids=str,
 )
 def test_maps_and_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BacklineError, match="expected .*at most") as error:
+    with pytest.raises(BacklineError, match=r"expected .*at most") as error:
         make(through(), **wrong)
     assert not isinstance(error.value, ModelError)
 

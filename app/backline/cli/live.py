@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,6 @@ from ._common import (
     JsonOption,
     KnobOption,
     LayersOption,
-    ModelArgument,
     QualityOption,
     calibration_of,
     read_knobs,
@@ -26,20 +25,19 @@ from ._common import (
     say,
     tell,
 )
-from ._screen import Line, live_panel
+from ._live_text import closing, line
 
 if TYPE_CHECKING:
     from ..live.devices import Latency
     from ..live.session import LiveSession
+    from ..live.slot import LiveModel
     from ..live.status import LiveStatus
-
-_LOWEST_DBFS = -60.0
-_METER_CELLS = 24
-_PANEL_CELLS = 100
 
 
 def live(
-    model: ModelArgument,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Model files or shipped models; the first plays.")
+    ],
     device: Annotated[
         str | None,
         typer.Option(help="For both ways: index, part of a name (see backline devices), or clock."),
@@ -54,8 +52,14 @@ def live(
         str | None, typer.Option(help="From 1, as 1,2; a mono model goes to each.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Hertz, if not the model's: it will sound different.")
+        float | None, typer.Option(help="Hertz of the device; the model's where it takes that.")
     ] = None,
+    oversample: Annotated[
+        bool, typer.Option("--oversample", help="Run models at multiples of their rate; no resampling.")
+    ] = False,
+    resample: Annotated[
+        bool, typer.Option(help="Resample around models made for another rate; else they sound different.")
+    ] = True,
     block: Annotated[
         int | None, typer.Option(min=1, max=8192, help="Frames per block; the device's own by default.")
     ] = None,
@@ -64,9 +68,16 @@ def live(
     gain_out: Annotated[float, typer.Option(help="dB after the model.")] = 0.0,
     calibrate: CalibrateOption = None,
     bypass: Annotated[bool, typer.Option("--bypass", help="Hear the input itself.")] = False,
+    limit: Annotated[bool, typer.Option(help="Keep peaks above -1 dBFS below 0.")] = True,
     quality: QualityOption = 1.0,
+    auto_quality: Annotated[
+        bool, typer.Option("--auto-quality", help="Choose the size that the processor can carry, all along.")
+    ] = False,
     layers: LayersOption = None,
     knob: KnobOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Load files again when they change: hear a model train.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so much audio.")] = None,
     record: Annotated[Path | None, typer.Option(help="File for all that comes out of the model.")] = None,
     take: Annotated[
@@ -75,129 +86,114 @@ def live(
     to: Annotated[
         Path | None, typer.Option("--to", help="File for what comes of --from, in time with it.")
     ] = None,
+    stats: Annotated[
+        Path | None, typer.Option(help="JSON file for the last callbacks and the loads; see backline plot.")
+    ] = None,
     force: ForceOption = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No screen: a line a second.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Play through a model, until Ctrl-C, or until a take or --seconds is over.
+    """Play through a model, until q or Ctrl-C, or until a take or --seconds is over.
 
-    Files are 32-bit float WAV unless their names end otherwise. Without a sound
-    card, or with --device clock, the model runs in real time all the same, and
-    nothing is heard.
+    On a terminal this is a screen of meters and knobs (? for its keys); elsewhere a line
+    a second. Of several models the first plays and the others are kept ready. Files are
+    32-bit float WAV unless their names end otherwise. Without a sound card, or with
+    --device clock, the model runs in real time all the same, and nothing is heard.
     """
-    from .. import library, load
     from ..live.session import LiveSession
 
     if to is not None and take is None:
         raise typer.BadParameter("--to keeps what a take becomes: it needs --from")
     if seconds is not None and not math.isfinite(seconds):
         raise typer.BadParameter(f"--seconds: expected a number of seconds, found {seconds}")
-    loaded = load(library.find(model), quality=quality, layers=read_layers(layers), knobs=read_knobs(knob))
-    say(loaded.notes)
-    before_db, after_db = calibration_of(loaded, calibrate)
+    if stats is not None:
+        check_free(stats, force)
+    options = {"layers": read_layers(layers), "quality": quality, "calibrate": calibrate}
     session = LiveSession(
-        loaded,
+        [live_model(name, **options) for name in models],
         device=device,
         input_device=input_device,
         output_device=output_device,
         input_channels=read_channels(input_channel),
         output_channels=read_channels(output_channels),
         rate_hz=rate,
+        resampled=resample,
+        oversample=oversample,
         block_frames=block,
         latency_s=read_latency(latency),
-        input_gain_db=gain_in + before_db,
-        output_gain_db=gain_out + after_db,
+        input_gain_db=gain_in,
+        output_gain_db=gain_out,
         bypass=bypass,
+        knobs=read_knobs(knob),
+        limiter=limit,
+        watch=watch,
+        auto_quality=auto_quality,
         take=take,
         record=record,
         to=to,
         overwrite=force,
     )
-    play(session, seconds, as_json)
+    play(session, seconds, stats, "json" if as_json else "plain" if plain else None)
 
 
-def play(session: LiveSession, seconds: float | None, as_json: bool) -> None:
+def live_model(name: str, *, layers: Any, quality: float, calibrate: float | None) -> LiveModel:
+    """A model file, the way to load it again, and the gains that belong to it."""
+    from .. import library, load
+    from ..live.slot import LiveModel
+
+    path = library.find(name)
+    loaded = load(path, quality=quality, layers=layers)
+    say(loaded.notes)
+    before_db, after_db = calibration_of(loaded, calibrate)
+    return LiveModel(
+        loaded,
+        path,
+        partial(load, path, layers=layers),
+        quality=quality,
+        input_trim_db=before_db,
+        output_trim_db=after_db,
+    )
+
+
+def play(session: LiveSession, seconds: float | None, stats: Path | None, how: str | None) -> None:
     """Run a session to its end, Ctrl-C included, and print how it goes and how it went."""
-    said = 0
     try:
         with contextlib.suppress(KeyboardInterrupt), session:
-            said = say(session.notes)
-            with display(as_json) as (show, interval):
-                session.run(seconds, show, interval)
+            say(session.messages())
+            if how is None and sys.stdout.isatty() and sys.stdin.isatty():
+                from ..live.screen import run_screen
+
+                run_screen(session, seconds_over=lambda: session.is_over(seconds))
+            else:
+                session.run(seconds, partial(print_status, session, how == "json"))
     finally:
-        say(session.notes[said:])
+        say(session.messages())
         if session.started:
             summary = session.summary()
             tell(
-                json.dumps({"event": "summary", **summary}, allow_nan=False) if as_json else closing(summary)
+                json.dumps({"event": "summary", **summary}, allow_nan=False)
+                if how == "json"
+                else closing(summary)
             )
+            for sentence in session.causes():
+                say([sentence])
+            if stats is not None:
+                session.save_stats(stats, overwrite=True)
 
 
-@contextlib.contextmanager
-def display(as_json: bool) -> Iterator[tuple[Callable[[LiveStatus], None], float]]:
-    """What shows a status and how often: JSON or a line per second, or a panel on a terminal."""
-    if as_json:
-        yield lambda status: print(json.dumps({"event": "status", **status.as_dict()}), flush=True), 1.0
-    elif not sys.stdout.isatty():
-        yield lambda status: print(line(status.as_dict()), flush=True), 1.0
-    else:
-        with live_panel("backline live", "Ctrl-C ends", _PANEL_CELLS) as show:
-            yield lambda status: show(meters(status.as_dict())), 0.1
+def print_status(session: LiveSession, as_json: bool, status: LiveStatus) -> None:
+    """A line a second, and what there is to say."""
+    say(session.messages())
+    found = status.as_dict()
+    print(json.dumps({"event": "status", **found}) if as_json else line(found), flush=True)
 
 
-def line(status: dict[str, Any]) -> str:
-    """A status in one line."""
-    levels = (f"{way} {_levels(status[f'{way}put_dbfs'])}" for way in ("in", "out"))
-    return ", ".join([f"{status['seconds']:7.1f} s", *levels, *_vitals(status)])
+def check_free(path: Path, overwrite: bool) -> None:
+    """Refuse a file that exists before anything sounds, not after."""
+    from ..errors import FileExists
 
-
-def closing(summary: dict[str, Any]) -> str:
-    """How a session went, in one line."""
-    counts = {
-        "input samples at full scale": summary["input_clips"],
-        "output samples over full scale": summary["output_clips"],
-        "input samples not finite": summary["input_not_finite"],
-        "output samples not finite": summary["output_not_finite"],
-        "frames not recorded": summary["capture_lost_frames"],
-    }
-    parts = [
-        f"{summary['model']}: {summary['seconds']:.2f} s on {summary['output_device']} "
-        f"at {summary['sample_rate_hz']:g} Hz",
-        f"peak in {_levels(summary['input_dbfs'])}",
-        f"peak out {_levels(summary['output_dbfs'])}",
-        *_vitals(summary),
-        *(f"{count} {what}" for what, count in counts.items() if count),
-        *(f"wrote {path}" for path in summary["files"]),
-    ]
-    return ", ".join(parts)
-
-
-def meters(status: dict[str, Any]) -> list[Line]:
-    """A status for the panel: meters over a line of numbers."""
-    lines: list[Line] = []
-    for way in ("in", "out"):
-        for level in status[f"{way}put_dbfs"]:
-            lit = (
-                0 if level is None else round(_METER_CELLS * (1.0 - max(level, _LOWEST_DBFS) / _LOWEST_DBFS))
-            )
-            cells = min(lit, _METER_CELLS)
-            bar = ("█" * cells, "red" if level is not None and level >= 0.0 else "green")
-            rest = ("·" * (_METER_CELLS - cells), "dim")
-            lines.append([(f"{way:3} ", ""), bar, rest, (f" {_levels([level])}", "")])
-    return [*lines, [(", ".join([f"{status['seconds']:.1f} s", *_vitals(status)]), "")]]
-
-
-def _levels(levels: Sequence[float | None]) -> str:
-    if all(level is None for level in levels):
-        return "silent"
-    return "/".join("silent" if level is None else f"{level:+.1f}" for level in levels) + " dBFS"
-
-
-def _vitals(status: dict[str, Any]) -> list[str]:
-    mean, p99, worst = (100.0 * status[f"load_{name}"] for name in ("mean", "p99", "worst"))
-    parts = [f"load {mean:.1f} % mean {p99:.1f} % p99 {worst:.1f} % worst", f"{status['xruns']} xruns"]
-    if status["round_trip_ms"] is not None:
-        parts.append(f"round trip {status['round_trip_ms']:.1f} ms")
-    return parts
+    if path.exists() and not overwrite:
+        raise FileExists(f"{path}: exists already")
 
 
 def read_channels(text: str | None) -> list[int] | None:

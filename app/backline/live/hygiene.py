@@ -22,7 +22,8 @@ from .devices import Device
 
 PROC, CPUS, ROOT = Path("/proc"), Path("/sys/devices/system/cpu"), Path("/")
 
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
+# ONFAULT: only what has been used, or will be, and not all that is mapped.
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAP_IPC_LOCK = 14
 _PR_SET_PDEATHSIG = 1
 
@@ -92,12 +93,14 @@ def lock_memory(proc: Path = PROC) -> Locked:
     if available is not None and size > available // 2:
         return Locked("none", f"the process spans {size >> 20} MB and only {available >> 20} MB are free")
     if found.memlock_bytes is None or may_lock_any(proc):
-        return _lock(_MCL_CURRENT | _MCL_FUTURE, "all", "no limit")
+        return _lock(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT, "all", "no limit")
     limit = found.memlock_bytes
     if size > limit:
         return Locked("none", f"the limit memlock is {limit >> 10} kB and the process has {size >> 10} kB")
     return _lock(
-        _MCL_CURRENT, "current", f"the limit memlock is {limit >> 10} kB, what comes later may not fit"
+        _MCL_CURRENT | _MCL_ONFAULT,
+        "current",
+        f"the limit memlock is {limit >> 10} kB, what comes later may not fit",
     )
 
 

@@ -32,6 +32,9 @@ class Link:
 
     def __init__(self) -> None:
         self.pipe, theirs = Pipe.pair()
+        # Nobody ever writes to it: it ends with this process, and tells the worker so.
+        life, mine = os.pipe()
+        self._life: int | None = mine
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         # The same modules as here, wherever they were found; and none of those that lie in the user's folder.
         places = os.pathsep.join(place for place in sys.path if place)
@@ -39,18 +42,26 @@ class Link:
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "backline.live.worker", str(theirs.fileno())],
+                    [sys.executable, "-m", "backline.live.worker", str(theirs.fileno()), str(life)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._log,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), life],
                     start_new_session=True,
                     env=environment,
                 )
         except OSError as error:
-            self.pipe.close()
-            self._log.close()
+            self._close()
             raise BacklineError(f"the process for live sound cannot be started: {error.strerror}") from error
+        finally:
+            os.close(life)
+
+    def _close(self) -> None:
+        self.pipe.close()
+        self._log.close()
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message; raises `DeviceError` if the worker has gone."""
@@ -116,8 +127,7 @@ class Link:
         """End the worker whatever it does; more than once is fine."""
         self.process.kill()
         self.process.wait()
-        self.pipe.close()
-        self._log.close()
+        self._close()
 
 
 def error_of(message: Failed) -> BacklineError:

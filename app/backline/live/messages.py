@@ -152,12 +152,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Started:
-    """It goes; latencies as PortAudio reports them."""
+    """It goes; latencies as PortAudio reports them, the rest as `hygiene` does."""
 
     input_latency_ms: float | None
     output_latency_ms: float | None
     scheduling: str | None
-    notes: tuple[str, ...] = ()
+    memory_locked: str
 
 
 @dataclass(frozen=True)

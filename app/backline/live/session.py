@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,16 +22,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audiofile import AudioWriter, PathLike, read
+from ..audiofile import PathLike, read
 from ..engine import Model
-from ..errors import AudioFileError, BacklineError
+from ..errors import BacklineError
 from ..resample import resample
 from ..signals import deferred
+from . import forensics, stats_file
 from .devices import CLOCK_DEVICE, Latency
+from .hygiene import feedback_warning
 from .messages import Open, Opened
 from .meters import Meters
 from .monitor import Monitor, new_shared_memory
-from .recorder import Recorder, Sink
+from .recordings import Recordings, check_paths
+from .renewal import Renewal
 from .shelf import Shelf
 from .slot import LiveModel
 from .status import CallbackLog, HostStats, LiveStatus
@@ -89,6 +91,10 @@ class LiveSession:
         Audio file for what the take becomes: as long as the take, in time with it.
     overwrite : bool
         Let `record` and `to` replace existing files.
+    watch : bool
+        Load models again when their files change; a broken one leaves the old sound playing.
+    auto_quality : bool
+        Play the size of a model that the processor can carry, and another when that changes.
 
     Attributes
     ----------
@@ -126,6 +132,8 @@ class LiveSession:
         record: PathLike | None = None,
         to: PathLike | None = None,
         overwrite: bool = False,
+        watch: bool = False,
+        auto_quality: bool = False,
     ) -> None:
         listed = [models] if isinstance(models, Model | LiveModel) else list(models)
         self.shelf = Shelf(
@@ -155,17 +163,17 @@ class LiveSession:
             take_channels=None,
         )
         self._limiter = limiter
-        self._paths = {"take": take, "record": record, "to": to}
+        self._take, self._record, self._to = take, record, to
         self._overwrite = overwrite
+        self._renews = {"watch": watch, "auto_quality": auto_quality}
         self._said = 0
         self._say_lock = threading.Lock()
         self._opened: Opened | None = None
         self._supervisor: Supervisor | None = None
         self._monitor: Monitor | None = None
         self._meters: Meters | None = None
-        self._recorder: Recorder | None = None
-        self._sinks: list[Sink] = []
-        self._recording: Sink | None = None
+        self._files: Recordings | None = None
+        self._renewal: Renewal | None = None
         self._take_frames: int | None = None
         self._end_frames: int | None = None
         self._log: CallbackLog | None = None
@@ -176,45 +184,34 @@ class LiveSession:
     def __enter__(self) -> LiveSession:
         try:
             self.shelf.check_rate()
-            self._check_paths()
+            check_paths(self._take, self._record, self._to)
             take = self._read_take()
             supervisor = self._supervisor = Supervisor(self._wish, self.shelf, self._limiter, self._say)
             self._stack.callback(supervisor.stop)
             opened = self._opened = supervisor.open()
-            for note in opened.notes:
+            howl = feedback_warning(opened.source, opened.sink)
+            for note in (*opened.notes, *([howl] if howl else [])):
                 self._say(note)
             self._lay_out(opened)
             handed = None if take is None else self._hand_take(opened, *take)
-            self._open_files(opened)
+            self._open_files()
             assert self._monitor is not None
             assert self._meters is not None
             with deferred():
                 supervisor.start(opened, self._monitor, self._meters, handed)
                 self.started = True
+            self._renewal = Renewal(self.shelf, supervisor, self._meters, self._say, **self._renews)
+            self._stack.callback(self._renewal.stop)
         except BaseException:
             self.close()
             raise
         return self
 
-    def _check_paths(self) -> None:
-        if self._paths["to"] is not None and self._paths["take"] is None:
-            raise BacklineError("the output of a take can only be kept if a take is played")
-        record, to = self._paths["record"], self._paths["to"]
-        if record is not None and to is not None and Path(record).resolve() == Path(to).resolve():
-            raise AudioFileError(f"{record}: is to hold both the recording and the take; give two names")
-        for path in (record, to):
-            with contextlib.suppress(OSError):
-                if path is not None and self._paths["take"] is not None:
-                    same = Path(path).samefile(self._paths["take"])
-                    if same:
-                        raise AudioFileError(f"{path}: is the take itself; give another output")
-
     def _read_take(self) -> tuple[Array, int] | None:
         """The recording that is heard, at its own rate."""
-        path = self._paths["take"]
-        if path is None:
+        if self._take is None:
             return None
-        x, file_hz = read(path)
+        x, file_hz = read(self._take)
         self._wish = replace(self._wish, take_channels=x.shape[1])
         return x, file_hz
 
@@ -234,7 +231,7 @@ class LiveSession:
     def _hand_take(self, opened: Opened, x: Array, file_hz: int) -> tuple[int, int]:
         """Put the take, at the session's rate, where the worker finds it; a descriptor, and its frames."""
         if file_hz != opened.rate_hz:
-            self._say(f"{self._paths['take']}: resampled from {file_hz} to {opened.rate_hz:g} Hz")
+            self._say(f"{self._take}: resampled from {file_hz} to {opened.rate_hz:g} Hz")
             x = resample(x, file_hz, opened.rate_hz)
         rows = [channel for channel in opened.input_map if channel is not None]
         self._take_frames = len(x)
@@ -247,23 +244,12 @@ class LiveSession:
                 mapped[:] = planar.tobytes()
         return descriptor, len(x)
 
-    def _open_files(self, opened: Opened) -> None:
+    def _open_files(self) -> None:
         assert self._monitor is not None
-        rows = self._monitor.output_rows
-        spans: dict[str, tuple[int, int | None]] = {
-            "record": (0, None),
-            "to": (self.shelf.current.graph.latency_frames, self._take_frames),
-        }
-        with contextlib.ExitStack() as files:
-            for name, (first, frames) in spans.items():
-                path = self._paths[name]
-                if path is not None:
-                    writer = AudioWriter(path, int(opened.rate_hz), rows, overwrite=self._overwrite)
-                    files.callback(writer.abort)
-                    self._sinks.append(Sink(writer, first, frames))
-            files.pop_all()
-        self._recording = next((sink for sink in self._sinks if sink.frames is None), None)
-        self._recorder = Recorder(self._monitor.read_capture, rows, self._sinks)
+        to = None
+        if self._to is not None and self._take_frames is not None:
+            to = (self._to, self.shelf.current.graph.latency_frames, self._take_frames)
+        self._files = Recordings(self._monitor, self._record, to, self._overwrite, self._say)
         # It stops the device itself: on the stack that comes later, but files are complete only then.
         self._stack.callback(self._finish)
 
@@ -297,7 +283,7 @@ class LiveSession:
                 swapping=supervisor.swapping,
                 input_gain_db=self.shelf.input_gain_db,
                 bypass=self.shelf.bypass,
-                recording=None if self._recording is None else str(self._recording.writer.path),
+                recording=None if self._files is None else self._files.current,
                 reopened=supervisor.reopened,
                 scheduling=started.scheduling,
             )
@@ -348,20 +334,13 @@ class LiveSession:
         AudioFileError
             The file cannot be made, or finished.
         """
-        running, recorder = self._running, self._recorder
-        assert recorder is not None
-        assert self._monitor is not None
-        with running.lock:
-            sink = self._recording
-            if on and sink is None:
-                name = datetime.now().strftime("backline-%Y%m%d-%H%M%S.wav")
-                writer = AudioWriter(Path(name), int(self._monitor.rate_hz), self._monitor.output_rows)
-                self._recording = recorder.add(writer)
-                self._sinks.append(self._recording)
-            elif not on and sink is not None:
-                self._recording = None
-                recorder.end(sink)
-            return None if self._recording is None else str(self._recording.writer.path)
+        with self._running.lock:
+            assert self._files is not None
+            if on:
+                self._files.begin()
+            else:
+                self._files.end()
+            return self._files.current
 
     def heard(self) -> Array:
         """Input frames [frames] of the first row since the last call, in order; a second at most."""
@@ -425,9 +404,11 @@ class LiveSession:
             What makes going on impossible: a file that cannot be written, say.
         """
         supervisor = self._running
-        for error in (supervisor.failure, self._recorder.error if self._recorder else None):
-            if error is not None:
-                raise error
+        files, renewal = self._files, self._renewal
+        failures = [each.failure for each in (supervisor, files, renewal) if each is not None]
+        for failure in failures:
+            if failure is not None:
+                raise failure
         assert self._meters is not None
         assert self._opened is not None
         frames = self._meters.poll().frames
@@ -439,22 +420,13 @@ class LiveSession:
 
     def _finish(self) -> None:
         assert self._supervisor is not None
-        assert self._recorder is not None
+        assert self._files is not None
         assert self._meters is not None
         self._supervisor.stop()
-        if not self.started:
-            self._recorder.abort()
-            return
-        stats = self._meters.poll()
-        if stats.capture_lost_frames:
-            self._say(f"{stats.capture_lost_frames} frames were not recorded: silence stands for them")
-        self._recording = None
-        try:
-            self._recorder.finish(stats.frames)
-        finally:
-            for sink in self._sinks:
-                if sink.missing_frames > 0:
-                    self._say(f"{sink.writer.path}: ends {sink.missing_frames} frames before the take does")
+        if self.started:
+            self._files.finish(self._meters.poll())
+        else:
+            self._files.abort()
 
     def _read_last(self) -> None:
         """What is asked for when the monitor is no more."""
@@ -488,16 +460,32 @@ class LiveSession:
             raise BacklineError("the session has not begun")
         return self._monitor.log()
 
+    def causes(self) -> list[str]:
+        """Sentences on what callbacks were doing when there were xruns."""
+        return forensics.summary(self.log())
+
+    def save_stats(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Keep `log` and `summary` in a file for `backline plot`.
+
+        Raises
+        ------
+        BacklineError
+            It cannot be written.
+        """
+        stats_file.save(Path(path), self.log(), self.summary(), overwrite=overwrite)
+
     def summary(self) -> dict[str, Any]:
         """What the session was, JSON-ready."""
         opened = self._opened
+        running = None if self._supervisor is None else self._supervisor.running
         status = self._status(HostStats() if self._meters is None else self._meters.last)
         return {
             "model": self.shelf.current.model.name,
             "input_device": None if opened is None or opened.source is None else str(opened.source),
             "output_device": str(CLOCK_DEVICE if opened is None else opened.sink),
             "sample_rate_hz": 0.0 if opened is None else opened.rate_hz,
-            "files": [str(sink.writer.path) for sink in self._sinks if sink.writer.committed],
+            "files": [] if self._files is None else self._files.written,
             "notes": list(self.notes),
+            "memory_locked": None if running is None else running.started.memory_locked,
             **status.as_dict(),
         }

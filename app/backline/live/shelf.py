@@ -66,7 +66,7 @@ class Shelf:
                     model,
                     next(self._numbers),
                     model.model.graph,
-                    max(model.qualities),
+                    model.quality,
                     checked_values(model.model.graph, values),
                     float(output_gain_db),
                 )

@@ -30,17 +30,17 @@ class LiveModel:
     path : Path or None
         Its file, to be watched; None if there is none.
     load : callable or None
-        Loads it again at a quality from 0 to 1.
-    qualities : tuple of float
-        One for each size of it there is, the smallest first.
+        Loads it again; takes ``quality``.
+    quality : float
+        At which it was loaded.
     input_trim_db, output_trim_db : float
         Gains that belong to it, from calibration say, on top of the session's.
     """
 
     model: Model
     path: Path | None = None
-    load: Callable[[float], Model] | None = None
-    qualities: tuple[float, ...] = (1.0,)
+    load: Callable[..., Model] | None = None
+    quality: float = 1.0
     input_trim_db: float = 0.0
     output_trim_db: float = 0.0
 

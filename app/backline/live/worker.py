@@ -4,8 +4,10 @@ PortAudio can hang for half a minute when a sound server dies, and cannot look f
 it lives here, in a process that may be killed and replaced at any time: what is worth keeping (models,
 knobs, levels, recordings, counters) is the supervisor's.
 
-Started as ``python -m backline.live.worker DESCRIPTOR``, the descriptor being that of a socket. Whoever
-starts it may let it wait: everything but PortAudio is imported by then."""
+Started as ``python -m backline.live.worker SOCKET LIFE``, two descriptors: the pipe to the supervisor, and
+one from which nothing comes but an end when the supervisor has gone. Whoever starts it may let it wait: all
+but PortAudio is imported by then.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ import mmap
 import os
 import socket
 import sys
+import threading
 from typing import NoReturn
 
 import numpy as np
@@ -75,14 +78,17 @@ class Worker:
     def run(self) -> None:
         """Obey until told to stop, or until the supervisor has gone."""
         with contextlib.suppress(Closed):
-            while True:
-                # Without a host there is nothing to look after in between.
-                got = self._pipe.receive(None if self._host is None else _POLL_SECONDS)
-                if got is not None:
-                    self._obey(*got)
-                    if isinstance(got[0], Stop):
-                        return
-                self._look_after()
+            try:
+                while True:
+                    # Without a host there is nothing to look after in between.
+                    got = self._pipe.receive(None if self._host is None else _POLL_SECONDS)
+                    if got is not None:
+                        self._obey(*got)
+                        if isinstance(got[0], Stop):
+                            return
+                    self._look_after()
+            except DeviceError as error:
+                self._pipe.send(Stopped(str(error)))
 
     def _obey(self, message: Message, descriptors: list[int]) -> None:
         try:
@@ -108,7 +114,8 @@ class Worker:
             case Forget(number):
                 self._programs.pop(number, None)
             case Stop():
-                self._stop()
+                self.close()
+                self._pipe.send(Stopped(None))
             case _:
                 pass
 
@@ -159,11 +166,13 @@ class Worker:
             calm_frames=message.calm_frames,
             limiter=message.limiter,
         )
-        before = hygiene.threads_of_process()
+        locked = hygiene.lock_memory()  # before sound runs: it holds up whoever touches new memory meanwhile
+        before = hygiene.thread_ids()
         stream = self._open_stream(opened, wish)
         stream.start()
         self._stream = stream
-        self._pipe.send(Started(*stream.latency_ms, hygiene.scheduling_of_audio_thread(before)))
+        scheduling = hygiene.scheduling_of_audio_thread(before)
+        self._pipe.send(Started(*stream.latency_ms, scheduling, locked.what))
 
     def _open_stream(self, opened: Opened, wish: Open) -> ClockStream | PortAudioStream:
         assert self._host is not None
@@ -182,23 +191,25 @@ class Worker:
             if not self._stream.active:
                 raise DeviceError(f"{self._opened.sink}: stopped by itself")
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Stop the device and free the host; PortAudio may take its time, or all of it."""
         if self._stream is not None:
             self._stream.stop()
         if self._host is not None:
             self._host.close()
-        self._pipe.send(Stopped(None))
+
+
+def _die_with(life: int) -> None:
+    """End when the supervisor has, also while PortAudio hangs."""
+    os.read(life, 1)
+    os._exit(1)
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Run a worker on the socket whose descriptor is given."""
     pipe = Pipe(socket.socket(fileno=int(arguments[0])))
-    hygiene.die_with_parent()
-    try:
-        Worker(pipe).run()
-    except DeviceError as error:
-        with contextlib.suppress(Closed):
-            pipe.send(Stopped(str(error)))
+    threading.Thread(target=_die_with, args=(int(arguments[1]),), daemon=True).start()
+    Worker(pipe).run()
     # Not the interpreter's own way out: PortAudio's would wait for servers that have gone.
     os._exit(0)
 

@@ -1,0 +1,6 @@
+"""shim"""
+
+from typing import Any
+
+
+def run_screen(*a: Any, **k: Any) -> None: ...

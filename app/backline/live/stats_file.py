@@ -1,0 +1,6 @@
+"""shim"""
+
+from typing import Any
+
+
+def save(*a: Any, **k: Any) -> None: ...
