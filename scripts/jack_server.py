@@ -18,7 +18,7 @@ class NoServer(Exception):
     """jackd, or what is needed to talk to it, is not there or does not start; says which."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """A server that takes clients.
 
@@ -29,11 +29,24 @@ class Server:
     process : subprocess.Popen
     real_time : bool
         Whether it and its clients run at real-time priority.
+    driver : list of str
+        Arguments of jackd.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     real_time: bool
+    driver: list[str]
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again under the same name; returns when it takes clients."""
+        new = _started(self.name, self.driver)
+        self.process, self.real_time = new.process, new.real_time
 
 
 @contextlib.contextmanager
@@ -62,7 +75,7 @@ def _started(name: str, driver: list[str]) -> Server:
             raise NoServer("jackd is not installed: apt install jackd2") from error
         try:
             if _takes_clients(process, name):
-                return Server(name, process, "-R" in priority)
+                return Server(name, process, "-R" in priority, driver)
         except BaseException:
             _end(process)
             raise

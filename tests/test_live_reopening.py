@@ -1,0 +1,200 @@
+"""Devices that go and come back: servers that die, are held up, or start anew, and workers that are killed.
+
+The session goes on with the same models, knobs and levels, and no recording is cut short or lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jack_server import NoServer, Server, jack_server
+from live_tools import RATE_HZ, noise, write_model, write_take
+
+import backline
+from backline.audiofile import read
+from backline.live.session import LiveSession
+
+PERIOD = 64
+PATIENCE_SECONDS = 30.0
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
+        time.sleep(0.01)
+
+
+def wait_until_it_plays(session: LiveSession, reopened: int) -> None:
+    wait_for("the stream to come back", lambda: session.status().reopened >= reopened)
+    frames = session.status().stats.frames
+    wait_for("a callback", lambda: session.status().stats.frames > frames)
+
+
+def kill_worker(session: LiveSession) -> None:
+    link = session._running._link
+    assert link is not None
+    os.kill(link.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client package is not installed")
+    if shutil.which("jackd") is None:
+        pytest.skip("jackd is not installed")
+    try:
+        with jack_server(RATE_HZ, PERIOD) as started:
+            monkeypatch.setenv("JACK_DEFAULT_SERVER", started.name)
+            yield started
+    except NoServer as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> backline.Model:
+    return backline.load(write_model(tmp_path / "model.json"))
+
+
+# ---- servers ----
+
+
+def test_a_server_that_is_killed_and_restarted_brings_the_stream_back(
+    server: Server, model: backline.Model, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.wav"
+    with LiveSession(model, device="system", record=record) as session:
+        session.set_levels(input_gain_db=-3.0, output_gain_db=2.0)
+        for time_around in (1, 2):
+            session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+            server.kill()
+            wait_for("the loss to be seen", lambda: session.status().state == "waiting")
+            assert session.status().trouble
+            server.restart()
+            wait_until_it_plays(session, time_around)
+        status = session.status()
+        assert (status.state, status.trouble, status.sink) == (
+            "playing",
+            None,
+            "0 system (JACK Audio Connection Kit)",
+        )
+        assert (status.input_gain_db, status.models[0].output_gain_db) == (-3.0, 2.0)
+    assert sum("is back" in note for note in session.notes) == 2
+    assert sum("waiting for 0 system" in note for note in session.notes) == 2
+    assert len(read(record)[0]) == session.summary()["frames"] > RATE_HZ // 2
+
+
+def test_a_server_that_is_held_up_is_left_and_found_again(
+    server: Server, model: backline.Model, tmp_path: Path
+) -> None:
+    """PortAudio hangs with it, so the worker is killed; the new one waits until the server goes on."""
+    with LiveSession(model, device="system", record=tmp_path / "record.wav") as session:
+        session.run(0.1)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_for("the loss to be seen", lambda: session.status().state == "waiting")
+            assert any("has asked for no audio" in note for note in session.notes)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        wait_until_it_plays(session, 1)
+    assert len(read(tmp_path / "record.wav")[0]) == session.summary()["frames"]
+
+
+def test_a_session_that_waits_ends_at_once_and_keeps_its_recording(
+    server: Server, model: backline.Model, tmp_path: Path
+) -> None:
+    with LiveSession(model, device="system", record=tmp_path / "record.wav") as session:
+        session.run(0.1)
+        server.kill()
+        wait_for("the loss to be seen", lambda: session.status().state == "waiting")
+        frames = session.status().stats.frames
+    assert len(read(tmp_path / "record.wav")[0]) == frames == session.summary()["frames"]
+
+
+# ---- workers ----
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_take_goes_on(
+    model: backline.Model, tmp_path: Path
+) -> None:
+    """The take goes on at the frame it had come to, and every frame of it has been recorded."""
+    x = noise(2 * RATE_HZ)
+    take, to, record = (tmp_path / name for name in ("take.wav", "to.wav", "record.wav"))
+    write_take(take, x)
+    with LiveSession(model, device="clock", take=take, to=to, record=record) as session:
+        for time_around in (1, 2):
+            session.run(0.4 * time_around)
+            kill_worker(session)
+            wait_until_it_plays(session, time_around)
+        session.run()
+    y, expected = read(to)[0], model(x)
+    assert y.shape == expected.shape
+    # A new worker begins at zero, fades in, and its model has forgotten what came before.
+    reach = model.receptive_field_frames
+    assert reach is not None
+    wrong = np.flatnonzero((y != expected).any(axis=1))
+    assert 0 < len(wrong) <= 2 * (reach + round(0.02 * RATE_HZ))
+    np.testing.assert_array_equal(read(record)[0][: len(y)], y)
+
+
+def test_knobs_levels_and_the_model_that_played_survive(tmp_path: Path) -> None:
+    half = backline.conv1d(np.full((1, 1, 1), 0.5, np.float32))
+    tenth = backline.conv1d(np.full((1, 1, 1), 0.1, np.float32))
+    take, to = write_take(tmp_path / "ones.wav", np.ones((3 * RATE_HZ, 1), np.float32)), tmp_path / "to.wav"
+    with LiveSession([half, tenth], device="clock", take=take, to=to) as session:
+        session.play(1)
+        session.set_levels(input_gain_db=-6.0)
+        wait_for("the swap", lambda: not session.status().swapping)
+        kill_worker(session)
+        wait_until_it_plays(session, 1)
+        session.run()
+    assert read(to)[0][-1, 0] == pytest.approx(0.1 * 10 ** (-6 / 20), rel=1e-6)
+
+
+def test_a_worker_that_dies_again_and_again_is_replaced_each_time(model: backline.Model) -> None:
+    with LiveSession(model, device="clock") as session:
+        for time_around in range(1, 6):
+            kill_worker(session)
+            wait_until_it_plays(session, time_around)
+    assert session.summary()["reopened"] == 5
+
+
+def test_no_process_outlives_a_session(model: backline.Model) -> None:
+    with LiveSession(model, device="clock") as session:
+        session.run(1.5)  # long enough for a spare
+        running = session._running
+        links = [running._link, running._spare]
+        assert all(link is not None for link in links)
+    assert all(link.process.returncode is not None for link in links if link is not None)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_a_worker_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, backline, time\n"
+        "from backline.live.session import LiveSession\n"
+        "with LiveSession(backline.load('overdrive'), device='clock') as session:\n"
+        "    print(session._running._link.process.pid, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    import subprocess
+    import sys
+
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        worker = int(supervisor.stdout.readline())
+        supervisor.kill()
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    wait_for("the worker to end", gone)
