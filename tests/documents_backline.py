@@ -27,6 +27,7 @@ from backline.layers import (
     MaxPool1d,
     Mix,
     Multiply,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -122,7 +123,8 @@ def resampled() -> Graph:
         Upsample("drawn", "down", 2, "linear", -4),
         Interleave("woven", "both", 2),
         Add("sum", "held", "drawn"),
-        Concat("y", ("up", "sum", "woven")),
+        Resample("again", "woven", 2, 2, array(4, 2, 5)),
+        Concat("y", ("up", "sum", "again")),
     )
     return Graph(nodes, "x", 2, "y", prewarm_frames=7)
 
