@@ -115,7 +115,7 @@ def resampled() -> Graph:
     nodes = (
         Conv1d("down", "x", array(1, 4, 2, 3), stride=2),
         MaxPool1d("max", "down", 3, 1, 2, -9),
-        AvgPool1d("mean", "down", 2),
+        AvgPool1d("mean", "down", 2, dilation=2),
         Concat("both", ("max", "mean")),
         Delay("late", "both", 2, 1),
         ConvTranspose1d("up", "late", array(2, 8, 2, 3), array(3, 4), groups=2, stride=2),

@@ -206,7 +206,8 @@ def _rate_changing(node: Node, x: Float64, features: int, span: _Span) -> Float6
         case MaxPool1d():
             return _max_pool1d(node, padded, frame * node.stride, now)
         case AvgPool1d():
-            window = [padded[:, frame * node.stride + now - k] for k in range(node.kernel)]
+            at = frame * node.stride + now
+            window = [padded[:, at - k * node.dilation] for k in range(node.kernel)]
             y: Float64 = np.mean(window, axis=0)
             return y
         case Upsample(mode="nearest"):

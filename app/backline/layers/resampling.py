@@ -33,15 +33,18 @@ MAX_RESAMPLE_TAPS = 1 << 12
 class _Pool(Unary):
     kernel: int
     stride: int = 1
+    dilation: int = 1
 
     @property
     def lookback_frames(self) -> int:
-        return self.kernel - 1
+        return (self.kernel - 1) * self.dilation
 
     def infer(self, signals: Signals) -> tuple[Signal, ...]:
         source = signals[self.input]
         check_size(self.output, "kernel", self.kernel)
         check_size(self.output, "stride", self.stride)
+        check_size(self.output, "dilation", self.dilation)
+        check_size(self.output, "reach of the kernel in frames", self.lookback_frames + 1)
         rate = checked_rate(self.output, source.rate / self.stride)
         return (Signal(self.output, source.channels, source.features, rate),)
 
@@ -54,24 +57,19 @@ class MaxPool1d(_Pool):
     default all do, also the zeros before the first.
     """
 
-    dilation: int = 1
     start_frames: int = EARLIEST
 
-    @property
-    def lookback_frames(self) -> int:
-        return (self.kernel - 1) * self.dilation
-
     def infer(self, signals: Signals) -> tuple[Signal, ...]:
-        check_size(self.output, "dilation", self.dilation)
         check_frames(self.output, "start_frames", self.start_frames, EARLIEST)
-        found = super().infer(signals)
-        check_size(self.output, "reach of the kernel in frames", self.lookback_frames + 1)
-        return found
+        return super().infer(signals)
 
 
 @dataclass(frozen=True)
 class AvgPool1d(_Pool):
-    """The mean of `kernel` frames, the newest being frame ``n * stride``; frames before the first are 0."""
+    """The mean of `kernel` frames `dilation` apart, the newest being frame ``n * stride``.
+
+    Frames before the first are 0.
+    """
 
 
 @dataclass(frozen=True)
