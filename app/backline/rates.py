@@ -161,47 +161,56 @@ def at_rate(graph: Graph, rate_hz: float) -> Graph:
             f"{graph.name}: puts out {rate} frames per frame of input; only models that keep the rate are "
             "resampled"
         )
-    into, out_of = _Ratio(outer_hz, inner_hz), _Ratio(inner_hz, outer_hz)
-    into.check()
-    # In frames of the grid, `into.up` to one of the device and `into.down` to one of the model.
-    least = into.half_width + out_of.half_width + graph.latency_frames * into.down
-    missing = -least % into.up
-    # The filter that goes down has more taps anyway.
-    waits = (missing, 0) if outer_hz > inner_hz else (0, missing)
-    late = (least + missing) // into.up
-    start = _free(f"{graph.input} at {outer_hz} Hz", graph)
-    end = _free(f"{graph.output} at {outer_hz} Hz", graph)
+    into = _Ratio(outer_hz, inner_hz)
+    taps_in, taps_out, late = _both_filters(into, graph.latency_frames)
+    start, end = (_free(f"{which} at {outer_hz} Hz", graph) for which in ("input", "output"))
     held, names = _held_knobs(graph, into)
-    taps_in = design(outer_hz, inner_hz, into.half_width + waits[0])
-    taps_out = design(inner_hz, outer_hz, out_of.half_width + waits[1])
     nodes = (
         Resample(graph.input, start, into.up, into.down, taps_in),
         *held,
         *(_reading(node, names) for node in graph.nodes),
-        Resample(end, names.get(graph.output, graph.output), out_of.up, out_of.down, taps_out),
+        Resample(end, names.get(graph.output, graph.output), into.down, into.up, taps_out),
     )
-    own = ", the model's own latency included" if graph.latency_frames else ""
-    note = (
-        f"runs at {inner_hz} Hz inside; resampled from and to {outer_hz} Hz, {late} frames "
-        f"({1000 * late / outer_hz:.1f} ms) later{own}"
-    )
+    # The last filter's past has to settle on what the model gives once it has settled.
+    settling = graph.prewarm_frames + taps_out.shape[1] if graph.prewarm_frames else 0
     return replace(
         graph,
         nodes=nodes,
         input=start,
         output=end,
         sample_rate_hz=float(outer_hz),
-        prewarm_frames=-(-graph.prewarm_frames * into.down // into.up),
+        prewarm_frames=-(-settling * into.down // into.up),
         latency_frames=late,
-        notes=(*graph.notes, note),
+        notes=(*graph.notes, _note(into, late, graph.latency_frames)),
         self_tests=(),
     )
 
 
 def _whole(graph: Graph, rate_hz: float) -> int:
-    if int(rate_hz) != rate_hz:
+    if not float(rate_hz).is_integer():
         raise ModelError(f"{graph.name}: a rate of {rate_hz} Hz cannot be resampled, expected a whole number")
     return int(rate_hz)
+
+
+def _both_filters(into: _Ratio, latency_frames: int) -> tuple[Array, Array, int]:
+    """Taps into and out of a model of that latency, and the frames that all three together come late."""
+    into.check()
+    # In frames of the grid, `into.up` to one of the device and `into.down` to one of the model.
+    least = 2 * into.half_width + latency_frames * into.down
+    missing = -least % into.up
+    # The filter that goes down has more taps anyway.
+    waits = (missing, 0) if into.down > into.up else (0, missing)
+    taps_in = design(into.from_hz, into.to_hz, into.half_width + waits[0])
+    taps_out = design(into.to_hz, into.from_hz, into.half_width + waits[1])
+    return taps_in, taps_out, (least + missing) // into.up
+
+
+def _note(into: _Ratio, late: int, own: int) -> str:
+    included = ", the model's own latency included" if own else ""
+    return (
+        f"runs at {into.to_hz} Hz inside; resampled from and to {into.from_hz} Hz, {late} frames "
+        f"({1000 * late / into.from_hz:.1f} ms) later{included}"
+    )
 
 
 def _free(name: str, graph: Graph) -> str:
