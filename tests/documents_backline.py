@@ -27,6 +27,7 @@ from backline.layers import (
     MaxPool1d,
     Mix,
     Multiply,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -114,7 +115,7 @@ def resampled() -> Graph:
     nodes = (
         Conv1d("down", "x", array(1, 4, 2, 3), stride=2),
         MaxPool1d("max", "down", 3, 1, 2, -9),
-        AvgPool1d("mean", "down", 2),
+        AvgPool1d("mean", "down", 2, dilation=2),
         Concat("both", ("max", "mean")),
         Delay("late", "both", 2, 1),
         ConvTranspose1d("up", "late", array(2, 8, 2, 3), array(3, 4), groups=2, stride=2),
@@ -122,7 +123,8 @@ def resampled() -> Graph:
         Upsample("drawn", "down", 2, "linear", -4),
         Interleave("woven", "both", 2),
         Add("sum", "held", "drawn"),
-        Concat("y", ("up", "sum", "woven")),
+        Resample("again", "woven", 2, 2, array(4, 2, 5)),
+        Concat("y", ("up", "sum", "again")),
     )
     return Graph(nodes, "x", 2, "y", prewarm_frames=7)
 

@@ -23,6 +23,7 @@ from backline.layers import (
     MaxPool1d,
     Multiply,
     Node,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -68,7 +69,9 @@ def every_op() -> Graph:
         Conv2d("folded", "spectrum", array(14, 1, 2, 2, 2)),
         AvgPool1d("mean", "folded", 4),
         Reshape("flat", "mean", 1),
-        Slice("y", "flat", 0, 1),
+        Resample("faster", "flat", 3, 2, array(15, 3, 20)),
+        Resample("back", "faster", 2, 3, array(16, 2, 9)),
+        Slice("y", "back", 0, 1),
     ]
     knob = Knob("drive", 0.5, 0.0, 1.0)
     return Graph(tuple(nodes), "x", 1, "y", knobs=(knob,), sample_rate_hz=48000.0, prewarm_frames=64)

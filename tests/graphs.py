@@ -27,6 +27,7 @@ from backline.layers import (
     Lstm,
     MaxPool1d,
     Multiply,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -48,7 +49,7 @@ def divisors(number: int) -> list[int]:
 
 
 KINDS = ["conv", "conv", "wave", "wave", "gated", "stride", "norm", "lstm", "act", "scale"]
-KINDS += ["gru", "join", "delay", "pool", "up", "transpose", "spectrum"]
+KINDS += ["gru", "join", "delay", "pool", "up", "transpose", "spectrum", "resample"]
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -217,6 +218,12 @@ class _Draft:
     def add_up(self, name: str, seed: int) -> None:
         mode = self.draw(st.sampled_from(["nearest", "linear"]))
         self.nodes.append(Upsample(name, self.at, self.draw(st.integers(1, 3)), mode))
+        self.strided, self.skip = True, None
+
+    def add_resample(self, name: str, seed: int) -> None:
+        up, down, kernel = (self.draw(st.integers(1, most)) for most in (5, 5, 20))
+        taps = array(seed, up, kernel, scale=1 / np.sqrt(kernel))
+        self.nodes.append(Resample(name, self.at, up, down, taps))
         self.strided, self.skip = True, None
 
     def add_transpose(self, name: str, seed: int) -> None:

@@ -39,6 +39,7 @@ from backline.layers import (
     Mix,
     Multiply,
     Node,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -150,6 +151,7 @@ def moving_graphs(draw) -> Graph:
     start = draw(st.integers(-3, 40))
     gru = gru_arrays(seed, 2, 3, draw(st.booleans()))
     lstm = lstm_arrays(seed, 3, 2, draw(st.booleans()))
+    parts = draw(st.integers(1, 7))
     lstm_start = {"start_frames": abs(start)}
     nodes = (
         Gru("y", "x", *gru, **lstm_start),
@@ -164,7 +166,10 @@ def moving_graphs(draw) -> Graph:
         Interleave("high", "bent", 2),
         ConvTranspose1d("higher", "high", array(seed, 3, 1, 5), groups=3, stride=draw(st.integers(1, 3))),
         Lstm("end", "higher", *lstm, **lstm_start),
-        AvgPool1d("less", "end", draw(st.integers(1, 3)), end),
+        AvgPool1d("fewer", "end", draw(st.integers(1, 3)), end),
+        Resample(
+            "less", "fewer", parts, draw(st.integers(1, 7)), array(seed + 1, parts, draw(st.integers(1, 90)))
+        ),
     )
     return Graph(nodes, "x", 2, "less", prewarm_frames=draw(st.sampled_from([0, 77])))
 
@@ -379,6 +384,15 @@ CHANGES_OF_RATE = {
         11,
     ),
     "phases": ((Conv1d("wide", "x", np.ones((3, 1, 2), np.float32)), Interleave("y", "wide", 3)), 2),
+    "three for two": ((Resample("y", "x", 3, 2, np.ones((3, 4), np.float32)),), 4),
+    "two for three": ((Resample("y", "x", 2, 3, np.ones((2, 4), np.float32)),), 4),
+    "to a fraction and back": (
+        (
+            Resample("fast", "x", 3, 2, np.ones((3, 4), np.float32)),
+            Resample("y", "fast", 2, 3, np.ones((2, 4), np.float32)),
+        ),
+        7,
+    ),
 }
 
 

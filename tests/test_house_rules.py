@@ -29,7 +29,7 @@ CHAIN = (
     ("render", "api", "verify", "plot", "bench"),
     ("engine",),
     ("compile",),
-    ("passes", "formats", "reference"),
+    ("passes", "rates", "formats", "reference"),
     ("graph",),
     ("layers",),
 )

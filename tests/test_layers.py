@@ -27,6 +27,7 @@ from backline.layers import (
     Lstm,
     MaxPool1d,
     Node,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -223,6 +224,24 @@ def upsample(draw) -> Drawn:
 
 
 @st.composite
+def resample(draw) -> Drawn:
+    """A filter over zero-stuffed frames, of whose output some are kept."""
+    rows, up, down = draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    kernel, seed = draw(st.integers(1, 40)), draw(SEEDS)
+    h = array(seed + 5, kernel * up, scale=1 / np.sqrt(kernel))
+
+    def expected(x):
+        stuffed = np.zeros((rows, 1, x.shape[1] * up))
+        stuffed[:, 0, ::up] = x
+        padded = functional().pad(torch_of(stuffed), (kernel * up - 1, 0))
+        newest_last = torch_of(np.ascontiguousarray(h[::-1]))[None, None]
+        return functional().conv1d(padded, newest_last)[:, 0, ::down].numpy()
+
+    taps = np.ascontiguousarray(h.reshape(kernel, up)[::-1].T)
+    return Drawn((Resample("y", "x", up, down, taps),), rows, seed, expected)
+
+
+@st.composite
 def pixel_shuffle(draw) -> Drawn:
     rows, factor = draw(st.integers(1, 4)), draw(st.integers(1, 5))
 
@@ -265,7 +284,7 @@ def concat_and_delay(draw) -> Drawn:
 
 
 LAYERS = [conv_transpose1d, conv2d, batch_norm2d, gru, lstm, max_pool1d, avg_pool1d, upsample]
-LAYERS += [pixel_shuffle, down_and_up, concat_and_delay]
+LAYERS += [resample, pixel_shuffle, down_and_up, concat_and_delay]
 by_layer = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 
 

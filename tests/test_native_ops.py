@@ -14,6 +14,7 @@ import pytest
 from graphs import SEEDS, array, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import signal
 
 from backline import engine, native
 from backline.activations import Activation
@@ -29,6 +30,7 @@ from backline.layers import (
     Lstm,
     MaxPool1d,
     Node,
+    Resample,
     Upsample,
 )
 
@@ -184,6 +186,47 @@ def test_interleaving_is_a_pixel_shuffle(isa, factor):
     assert np.array_equal(run(isa, Interleave("y", "x", factor), x, (1, 2, 200)), expected)
 
 
+def phases(h: np.ndarray, up: int) -> np.ndarray:
+    """A filter at `up` times the rate as the taps of its phases."""
+    kernel = -(-len(h) // up)
+    return np.ascontiguousarray(np.pad(h, (0, kernel * up - len(h))).reshape(kernel, up)[::-1].T)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@given(
+    seed=SEEDS,
+    up=st.integers(1, 12),
+    down=st.integers(1, 12),
+    taps=st.integers(1, 600),
+    rows=st.integers(1, 3),
+    sizes=st.lists(st.integers(0, 300), max_size=5),
+)
+@examples(40)
+def test_resampling_agrees_with_scipy(name, seed, up, down, taps, rows, sizes):
+    h, x = array(seed, taps, scale=up / np.sqrt(taps)), array(seed + 1, rows, 500)
+    expected = signal.upfirdn(h.astype(np.float64), x.astype(np.float64), up, down, axis=1)
+    found = run(name, Resample("y", "x", up, down, phases(h, up)), x, sizes)
+    assert found.shape == (rows, -(-500 * up // down))
+    expected = np.pad(expected, ((0, 0), (0, 600)))[:, : found.shape[1]]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1.0, float(np.max(np.abs(h)))))
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "kernel"), [(160, 147, 80), (147, 160, 17), (640, 147, 1), (3, 4096, 4096)]
+)
+def test_resampling_hears_the_newest_frame_and_not_what_follows(isa, up, down, kernel):
+    """In memory, what follows may be anything; and no bit depends on where a block ends."""
+    x = array(1, 2, 9000)
+    node = Resample("y", "x", up, down, array(2, up, kernel))
+    whole = run(isa, node, x)
+    assert np.array_equal(run(isa, node, x, (1, 64, 63, 128, 500, 2, 3000)), whole)
+    x[:, 5000:] = np.nan
+    spoilt = run(isa, node, x)
+    heard = -(-5000 * up // down)
+    assert np.array_equal(spoilt[:, :heard], whole[:, :heard])
+    assert np.isnan(spoilt[:, heard:]).all()
+
+
 @pytest.mark.parametrize(("delay", "start"), [(0, 0), (0, 130), (1, 0), (300, 0), (300, 301), (5, 1)])
 def test_delays(isa, delay, start):
     x = array(1, 3, 500)
@@ -221,6 +264,8 @@ def forget(tape: Tape) -> None:
     tape.buffers[0].lookback_frames -= 1
 
 
+THIRDS = Resample("y", "x", 2, 3, array(1, 2, 5))
+
 REFUSED = [
     (Upsample("y", "x", 2), setting(start_frames=-1), "start of an op that has none"),
     (Upsample("y", "x", 2), setting(delay_frames=1), "delay of an op that has none"),
@@ -237,6 +282,15 @@ REFUSED = [
     (Upsample("y", "x", 2), setting(factor=3), "rate of an output"),
     (Upsample("y", "x", 2, "linear"), forget, "looked back"),
     (Interleave("y", "x", 2), setting(factor=1), "rows of the input"),
+    (THIRDS, setting(kernel=0), "taps of a resampler"),
+    (THIRDS, setting(kernel=4097), "taps of a resampler"),
+    (THIRDS, setting(kernel=4), "numbers in an array"),
+    (THIRDS, setting(factor=0), "factor"),
+    (THIRDS, setting(factor=1), "rate of an output"),
+    (THIRDS, setting(stride=4097), "stride"),
+    (THIRDS, setting(stride=4), "rate of an output"),
+    (THIRDS, setting(dilation=1), "dilation of an op that has none"),
+    (THIRDS, forget, "looked back"),
     (gru_node(1, 2, 3, True), setting(start_frames=2**30), "start"),
 ]
 

@@ -34,6 +34,7 @@ from .layers import (
     MaxPool1d,
     Multiply,
     Node,
+    Resample,
     Reshape,
     Slice,
     Upsample,
@@ -275,6 +276,10 @@ class _Compiler:
     def interleave(self, node: Interleave) -> list[Op]:
         return [self._op("INTERLEAVE", node, factor=node.factor)]
 
+    def resample(self, node: Resample) -> list[Op]:
+        fields = {"kernel": node.kernel, "stride": node.down, "factor": node.up}
+        return [self._op("RESAMPLE", node, node.taps, **fields)]
+
     def view(self, node: Node) -> list[Op]:
         """Nothing to do: its rows are those of another signal."""
         return []
@@ -297,6 +302,7 @@ _LOWER: dict[type[Node], Callable[[_Compiler, Any], list[Op]]] = {
     MaxPool1d: _Compiler.max_pool1d,
     Upsample: _Compiler.upsample,
     Interleave: _Compiler.interleave,
+    Resample: _Compiler.resample,
     Slice: _Compiler.view,
     Reshape: _Compiler.view,
 }

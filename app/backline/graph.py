@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .layers import MAX_NODES, MAX_SIZE, Array, MaxPool1d, Node, Signal, Signals, check_size
+from .layers import MAX_NODES, MAX_SIZE, Array, MaxPool1d, Node, Resample, Signal, Signals, check_size
 
 #: Most multiply-adds that settling may take: a second of a model with a million weights, and some more.
 MAX_PREWARM_WORK = 2.0**36
@@ -242,7 +242,8 @@ class Graph:
     def node_multiply_adds(self, node: Node) -> float:
         """Multiply-adds of one node for one frame of input."""
         made = self.signals[node.output]
-        return float(node.multiply_adds() * made.features * made.rate)
+        parts = made.rows if isinstance(node, Resample) else made.features
+        return float(node.multiply_adds() * parts * made.rate)
 
     @property
     def receptive_field_frames(self) -> int | None:

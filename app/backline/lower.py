@@ -97,7 +97,7 @@ def _avg_pool1d(node: AvgPool1d, signals: Signals, stem: str) -> list[Node]:
     rows, pooled = f"{stem} rows", f"{stem} mean"
     return [
         Reshape(rows, node.input, source.rows),
-        Conv1d(pooled, rows, weight, groups=source.rows, stride=node.stride),
+        Conv1d(pooled, rows, weight, None, source.rows, node.dilation, node.stride),
         Reshape(node.output, pooled, source.channels, source.features),
     ]
 

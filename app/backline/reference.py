@@ -35,6 +35,7 @@ from .layers import (
     MaxPool1d,
     Multiply,
     Node,
+    Resample,
     Reshape,
     Signal,
     Slice,
@@ -205,7 +206,8 @@ def _rate_changing(node: Node, x: Float64, features: int, span: _Span) -> Float6
         case MaxPool1d():
             return _max_pool1d(node, padded, frame * node.stride, now)
         case AvgPool1d():
-            window = [padded[:, frame * node.stride + now - k] for k in range(node.kernel)]
+            at = frame * node.stride + now
+            window = [padded[:, at - k * node.dilation] for k in range(node.kernel)]
             y: Float64 = np.mean(window, axis=0)
             return y
         case Upsample(mode="nearest"):
@@ -215,6 +217,8 @@ def _rate_changing(node: Node, x: Float64, features: int, span: _Span) -> Float6
         case Interleave():
             phases = padded.reshape(padded.shape[0] // node.factor, node.factor, -1)
             return phases[:, frame % node.factor, frame // node.factor + now]
+        case Resample():
+            return _resample(node, padded, frame * node.down, now)
     raise TypeError(f"{node.output}: the reference does not know {type(node).__name__}")
 
 
@@ -297,6 +301,15 @@ def _interpolate(node: Upsample, padded: Float64, frame: NDArray[np.int64], now:
     )
     y = first + (second - first) * (place - before)
     return np.where(newest >= node.start_frames, y, 0.0)
+
+
+def _resample(node: Resample, padded: Float64, at: NDArray[np.int64], now: int) -> Float64:
+    """Sum over taps; a frame of y lies at frame ``at / node.up`` of x."""
+    taps, oldest = node.taps.astype(np.float64), at // node.up - (node.kernel - 1) + now
+    y = np.zeros((padded.shape[0], at.size))
+    for k in range(node.kernel):
+        y += taps[at % node.up, k] * padded[:, oldest + k]
+    return y
 
 
 def _grouped_product(weight: Float64, x: Float64, groups: int) -> Float64:

@@ -141,14 +141,20 @@ typedef struct bl_tensor {
  *              by that one; 0 where n < start_frames factor. Half a frame of x late: no future is needed
  * INTERLEAVE   x (factor rows for each)   y                                             factor
  *              y[channel][n] = x[channel factor + n mod factor][floor(n / factor)]
+ * RESAMPLE     x                          y             weight[factor][kernel]          kernel stride factor
+ *              y[n] = sum of weight[n stride mod factor][k] x[floor(n stride / factor) - (kernel - 1) + k]: the
+ *              phases of a filter at factor times the rate of x, of which every stride-th frame is made; the same
+ *              for all rows; kernel at most 4096
  *
  * start_frames counts absolute frames, of y (MAXPOOL, INTERPOLATE: of x); those of the prewarm are negative. Before
  * it a recurrent op holds its first state and y is h0, 0 where absent. An op at another rate than its input may
- * read a frame of an earlier chunk: x of UPSAMPLE and INTERLEAVE needs a lookback of 1, of INTERPOLATE of 2.
+ * read a frame of an earlier chunk: x of UPSAMPLE and INTERLEAVE needs a lookback of 1, of INTERPOLATE of 2, of
+ * RESAMPLE of kernel.
  *
  * An output may be the very tensor of an elementwise op's input, and skip-sum that of skip; else outputs
  * share no memory with inputs. Mix groups divide groups. All tensors of an op run at one rate, but CONV1D and MAXPOOL
- * write at 1/stride of the rate they read, and UPSAMPLE, INTERPOLATE and INTERLEAVE at factor times it. */
+ * write at 1/stride of the rate they read, UPSAMPLE, INTERPOLATE and INTERLEAVE at factor times it, and RESAMPLE
+ * at factor/stride times it. */
 typedef enum bl_op_kind {
     BL_OP_CONV1D = 1,
     BL_OP_ACTIVATE,
@@ -163,7 +169,8 @@ typedef enum bl_op_kind {
     BL_OP_MAXPOOL,
     BL_OP_UPSAMPLE,
     BL_OP_INTERPOLATE,
-    BL_OP_INTERLEAVE
+    BL_OP_INTERLEAVE,
+    BL_OP_RESAMPLE
 } bl_op_kind;
 
 /* Parameters, in the order of their array, in brackets. NaN gives NaN, an infinity what the function tends to. Within
@@ -205,13 +212,13 @@ typedef struct bl_op {
     int32_t outputs[BL_OP_OUTPUTS];
     int32_t kernel;       /* taps */
     int32_t dilation;     /* frames of x from tap to tap */
-    int32_t stride;       /* frames of x from one frame of y to the next */
+    int32_t stride;       /* frames of x from one frame of y to the next; RESAMPLE: for each `factor` of y */
     int32_t groups;       /* parts that inputs and outputs are cut into; a part hears its own */
     int32_t mix_groups;   /* the same of mix */
     int32_t ramp_frames;  /* of a knob's way from value to value; 0 jumps */
     int32_t delay_frames; /* at the rate of the op */
     int32_t start_frames; /* -2^24, the least allowed, is before any prewarm */
-    int32_t factor;       /* frames of y for each of x */
+    int32_t factor;       /* frames of y for each of x; RESAMPLE: for each `stride` of x */
     bl_span arrays[BL_OP_ARRAYS];
 } bl_op;
 

@@ -128,8 +128,8 @@ static bl_status check_first_writer(const checker *c, int32_t tensor)
 
 static bl_status check_op(const checker *c, const bl_op *op)
 {
-    REQUIRE(op->kind >= BL_OP_CONV1D && op->kind <= BL_OP_INTERLEAVE, BL_ERROR_KIND, "kind of an op",
-            op->kind, BL_OP_INTERLEAVE);
+    REQUIRE(op->kind >= BL_OP_CONV1D && op->kind <= BL_OP_RESAMPLE, BL_ERROR_KIND, "kind of an op", op->kind,
+            BL_OP_RESAMPLE);
     const op_arity arity = bl_check_arity(op->kind);
     for (int32_t i = 0; i < BL_OP_INPUTS; i++) {
         int allowed = i < arity.inputs + arity.optional_inputs;

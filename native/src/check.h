@@ -10,6 +10,7 @@
 #define MOST_FRAMES (1 << 24)
 #define MOST_RATE_TERM (1 << 12)
 #define MOST_POOL (1 << 12)
+#define MOST_RESAMPLE (1 << 12)
 #define MOST_BLOB (INT64_C(1) << 29)
 
 typedef struct checker {
@@ -43,7 +44,8 @@ op_arity bl_check_arity(int32_t kind);
 
 /* The rules of single kinds of op that lie in check_rates.c. */
 typedef bl_status op_check(const checker *c, const bl_op *op);
-op_check bl_check_copy, bl_check_maxpool, bl_check_upsample, bl_check_interpolate, bl_check_interleave;
+op_check bl_check_copy, bl_check_maxpool, bl_check_upsample, bl_check_interpolate, bl_check_interleave,
+    bl_check_resample;
 
 /* What rules are made of, in check_tensors.c. The first tensor named is the one at fault. */
 
@@ -55,8 +57,10 @@ bl_status bl_check_in_place(const checker *c, int32_t read, int32_t written);
 
 bl_status bl_check_same_rate(const checker *c, int32_t tensor, int32_t like);
 
-/* `fast` has `factor` frames for each of `slow`, and both begin at frame 0. */
+/* `fast` has `factor` frames for each of `slow`, or for each `stride` of them, and both begin at frame 0. */
 bl_status bl_check_rate_ratio(const checker *c, int32_t slow, int32_t fast, int32_t factor);
+bl_status bl_check_rate_fraction(const checker *c, int32_t slow, int32_t fast, int32_t factor,
+                                 int32_t stride);
 
 /* Shape and rate. */
 bl_status bl_check_same(const checker *c, int32_t tensor, int32_t like);

@@ -153,6 +153,7 @@ enum {
     FIELDS_CONV1D = FIELD_ACTIVATION | FIELD_KERNEL | FIELD_DILATION | FIELD_STRIDE | FIELD_GROUPS
         | FIELD_MIX_GROUPS,
     FIELDS_MAXPOOL = FIELD_KERNEL | FIELD_DILATION | FIELD_STRIDE | FIELD_START,
+    FIELDS_RESAMPLE = FIELD_KERNEL | FIELD_STRIDE | FIELD_FACTOR,
 };
 
 /* Which tensors an op kind must and may have, its own test, and the fields it names. */
@@ -177,6 +178,7 @@ static const struct op_rule {
     [BL_OP_UPSAMPLE] = {bl_check_upsample, 1, 0, 0, FIELD_FACTOR},
     [BL_OP_INTERPOLATE] = {bl_check_interpolate, 1, 0, 0, FIELD_FACTOR | FIELD_START},
     [BL_OP_INTERLEAVE] = {bl_check_interleave, 1, 0, 0, FIELD_FACTOR},
+    [BL_OP_RESAMPLE] = {bl_check_resample, 1, 0, 0, FIELDS_RESAMPLE},
 };
 
 op_arity bl_check_arity(int32_t kind)

@@ -64,3 +64,18 @@ bl_status bl_check_interleave(const checker *c, const bl_op *op)
     PASS(bl_check_range(c, "factor", op->factor, 1, MOST_RATE_TERM));
     return check_upwards(c, op, rows_of(c, op->outputs[0]) * op->factor, 1);
 }
+
+bl_status bl_check_resample(const checker *c, const bl_op *op)
+{
+    int32_t x = op->inputs[0], y = op->outputs[0];
+    REQUIRE(rows_of(c, x) == rows_of(c, y), BL_ERROR_SHAPE, "rows of a resampler", rows_of(c, y),
+            rows_of(c, x));
+    PASS(bl_check_range(c, "taps of a resampler", op->kernel, 1, MOST_RESAMPLE));
+    PASS(bl_check_range(c, "factor", op->factor, 1, MOST_RATE_TERM));
+    PASS(bl_check_range(c, "stride", op->stride, 1, MOST_RATE_TERM));
+    PASS(check_lookback(c, x, op->kernel));
+    PASS(bl_check_rate_fraction(c, x, y, op->factor, op->stride));
+    PASS(bl_check_apart(c, x, y));
+    PASS(bl_check_array(c, op, 0, (int64_t)op->factor * op->kernel));
+    return bl_check_no_array(c, op, 1);
+}

@@ -47,11 +47,16 @@ bl_status bl_check_same_rate(const checker *c, int32_t tensor, int32_t like)
 
 bl_status bl_check_rate_ratio(const checker *c, int32_t slow, int32_t fast, int32_t factor)
 {
+    return bl_check_rate_fraction(c, slow, fast, factor, 1);
+}
+
+bl_status bl_check_rate_fraction(const checker *c, int32_t slow, int32_t fast, int32_t factor, int32_t stride)
+{
     const bl_rate *from = &c->spec->rates[buffer_of(c, slow)->rate];
     const bl_rate *to = &c->spec->rates[buffer_of(c, fast)->rate];
-    REQUIRE((int64_t)from->num * to->den * factor == (int64_t)to->num * from->den, BL_ERROR_SHAPE,
-            "rate of an output: its numerator times the other's denominator", (int64_t)to->num * from->den,
-            (int64_t)from->num * to->den * factor);
+    int64_t expected = (int64_t)from->num * to->den * factor, found = (int64_t)to->num * from->den * stride;
+    REQUIRE(found == expected, BL_ERROR_SHAPE,
+            "rate of an output: its numerator times the other's denominator", found, expected);
     REQUIRE(from->phase == 0 && to->phase == 0, BL_ERROR_SHAPE, "phase of a rate that changes",
             from->phase ? from->phase : to->phase, 0);
     return BL_OK;

@@ -40,7 +40,7 @@ struct bl_step {
     int32_t remembered_count;
     int32_t remembered[2 * BL_OP_OUTPUTS]; /* tensors it writes whose past is read */
     const bl_kernels *kernels;             /* those this op runs on: LSTM, GRU; else the program's */
-    const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU; else the op's first array */
+    const float *weights; /* packed for the ISA: CONV1D, LSTM, GRU, RESAMPLE; else the op's first array */
     const float *second;  /* AFFINE: shift; ACTIVATE: parameters; LSTM, GRU: h0; or NULL */
     int64_t state_offset; /* floats from a stream's state area */
     int64_t state_floats;
@@ -234,7 +234,8 @@ static inline int64_t bl_rate_frames(const bl_rate *rate, int64_t input_frames)
 
 /* The ops. [audio] */
 bl_run bl_run_conv1d, bl_run_activate, bl_run_add, bl_run_multiply, bl_run_affine, bl_run_crossfade,
-    bl_run_knob, bl_run_copy, bl_run_maxpool, bl_run_upsample, bl_run_interpolate, bl_run_interleave;
+    bl_run_knob, bl_run_copy, bl_run_maxpool, bl_run_upsample, bl_run_interpolate, bl_run_interleave,
+    bl_run_resample;
 
 /* LSTM and GRU. [audio] */
 bl_run_all bl_run_recurrent;

@@ -4,6 +4,20 @@
 
 #include "pack.h"
 
+/* Floats from one phase's taps to the next one's: whole vectors. */
+static int32_t taps_pitch(const bl_program *program, const bl_op *op)
+{
+    return bl_round_up(op->kernel, program->kernels->vector_frames);
+}
+
+static void pack_taps(const bl_program *program, const bl_op *op, float *to)
+{
+    const float *from = bl_array_at(program, op, 0);
+    for (int32_t phase = 0; phase < op->factor; phase++, from += op->kernel, to += taps_pitch(program, op)) {
+        memcpy(to, from, (size_t)op->kernel * sizeof *to);
+    }
+}
+
 static int64_t packed_floats(const bl_program *program, const bl_op *op)
 {
     int64_t floats = 0;
@@ -11,6 +25,7 @@ static int64_t packed_floats(const bl_program *program, const bl_op *op)
     case BL_OP_CONV1D: floats = bl_conv1d_floats(program, op); break;
     case BL_OP_LSTM:
     case BL_OP_GRU: floats = bl_recurrent_floats(program, op); break;
+    case BL_OP_RESAMPLE: floats = (int64_t)op->factor * taps_pitch(program, op); break;
     default: break;
     }
     return (floats + BL_ALIGN_FLOATS - 1) / BL_ALIGN_FLOATS * BL_ALIGN_FLOATS;
@@ -57,6 +72,7 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
         [BL_OP_UPSAMPLE] = bl_run_upsample,
         [BL_OP_INTERPOLATE] = bl_run_interpolate,
         [BL_OP_INTERLEAVE] = bl_run_interleave,
+        [BL_OP_RESAMPLE] = bl_run_resample,
     };
     const bl_op *op = &step->op;
     step->run = runs[op->kind];
@@ -77,6 +93,10 @@ static void pack_step(bl_program *program, bl_step *step, const bl_step *last, f
     case BL_OP_AFFINE: step->second = bl_array_at(program, op, 1); break;
     case BL_OP_LSTM:
     case BL_OP_GRU: bl_pack_recurrent(program, step, to); break;
+    case BL_OP_RESAMPLE:
+        step->weights = to;
+        pack_taps(program, op, to);
+        break;
     case BL_OP_KNOB: step->index = program->knob_count++; break;
     default: break;
     }
@@ -93,7 +113,8 @@ static int writes_vectors(const bl_op *op)
     case BL_OP_ADD:
     case BL_OP_MULTIPLY:
     case BL_OP_AFFINE:
-    case BL_OP_CROSSFADE: return 1;
+    case BL_OP_CROSSFADE:
+    case BL_OP_RESAMPLE: return 1;
     default: return 0;
     }
 }

@@ -29,7 +29,7 @@ static inline uint32_t next_random(void)
 static inline float random_float(void) { return (float)(int32_t)next_random() / 2147483648.0f; }
 
 /* Room for either program; what one does not use is zero. */
-enum { RATES = 4, BUFFERS = 13, TENSORS = 18, OPS = 13, BLOB = 1024 };
+enum { RATES = 5, BUFFERS = 14, TENSORS = 18, OPS = 14, BLOB = 1024 };
 
 typedef struct tables {
     bl_rate rates[RATES];
@@ -152,15 +152,15 @@ static inline void make_layers(tables *t)
     t->spec.input = 0, t->spec.output = 9;
 }
 
-/* All that moves frames in time, at rates 1, 1/2, 3/2 and 3:
+/* All that moves frames in time, at rates 1, 1/2, 3/2, 3 and 15/7:
  *
  *   x[4] -> gru -> delay -> joined with two rows of x -> max pool by 2 -> interpolated and held by 3, added
- *        -> conv with gelu -> interleave by 2 -> lstm */
+ *        -> conv with gelu -> interleave by 2 -> lstm -> snake -> max pool -> resampled by 5/7 */
 
 static inline void fill_recurrent_ops(tables *t, int64_t *at)
 {
     bl_op *gru = &t->ops[0], *lstm = &t->ops[10];
-    *gru = unary_of(BL_OP_GRU, 13, 1);
+    *gru = unary_of(BL_OP_GRU, 14, 1);
     gru->start_frames = 5;
     gru->arrays[0] = span_of(at, 3 * 3 * 2);
     gru->arrays[1] = span_of(at, 3 * 3 * 3);
@@ -180,8 +180,8 @@ static inline void fill_rate_ops(tables *t)
     fill_recurrent_ops(t, &at);
     t->ops[1] = unary_of(BL_OP_COPY, 1, 2);
     t->ops[1].delay_frames = 211, t->ops[1].start_frames = 4;
-    t->ops[2] = unary_of(BL_OP_COPY, 14, 15);
-    t->ops[3] = unary_of(BL_OP_COPY, 2, 16);
+    t->ops[2] = unary_of(BL_OP_COPY, 15, 16);
+    t->ops[3] = unary_of(BL_OP_COPY, 2, 17);
     t->ops[4] = unary_of(BL_OP_MAXPOOL, 3, 4);
     t->ops[4].kernel = 3, t->ops[4].dilation = 70, t->ops[4].stride = 2, t->ops[4].start_frames = 11;
     t->ops[5] = unary_of(BL_OP_INTERPOLATE, 4, 5);
@@ -200,26 +200,30 @@ static inline void fill_rate_ops(tables *t)
     t->ops[11].arrays[3] = span_of(&at, 3);
     t->ops[12] = unary_of(BL_OP_MAXPOOL, 11, 12);
     t->ops[12].kernel = 5, t->ops[12].dilation = t->ops[12].stride = 1, t->ops[12].start_frames = -1;
+    t->ops[13] = unary_of(BL_OP_RESAMPLE, 12, 13);
+    t->ops[13].kernel = 61, t->ops[13].stride = 7, t->ops[13].factor = 5;
+    t->ops[13].arrays[0] = span_of(&at, 5 * 61);
     EXPECT(at <= BLOB);
 }
 
 static inline void make_rates(tables *t)
 {
-    const int32_t rows[] = {4, 3, 3, 5, 5, 5, 5, 5, 4, 2, 3, 3, 3};
-    const int32_t rate[] = {0, 0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 3};
-    const int32_t lookback[] = {0, 211, 0, 140, 2, 0, 0, 0, 1, 0, 0, 4, 0};
-    fill_buffers(t, 13, rows, rate, lookback);
+    const int32_t rows[] = {4, 3, 3, 5, 5, 5, 5, 5, 4, 2, 3, 3, 3, 3};
+    const int32_t rate[] = {0, 0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4};
+    const int32_t lookback[] = {0, 211, 0, 140, 2, 0, 0, 0, 1, 0, 0, 4, 61, 0};
+    fill_buffers(t, 14, rows, rate, lookback);
     t->rates[0] = (bl_rate){1, 1, 0};
     t->rates[1] = (bl_rate){1, 2, 0};
     t->rates[2] = (bl_rate){3, 2, 0};
     t->rates[3] = (bl_rate){3, 1, 0};
-    t->tensors[13] = (bl_tensor){0, 0, 2, 1};
-    t->tensors[14] = (bl_tensor){0, 2, 2, 1};
-    t->tensors[15] = (bl_tensor){3, 0, 2, 1};
-    t->tensors[16] = (bl_tensor){3, 2, 3, 1};
+    t->rates[4] = (bl_rate){15, 7, 0};
+    t->tensors[14] = (bl_tensor){0, 0, 2, 1};
+    t->tensors[15] = (bl_tensor){0, 2, 2, 1};
+    t->tensors[16] = (bl_tensor){3, 0, 2, 1};
+    t->tensors[17] = (bl_tensor){3, 2, 3, 1};
     fill_rate_ops(t);
-    t->spec.rate_count = 4, t->spec.tensor_count = 17, t->spec.op_count = 13;
-    t->spec.input = 0, t->spec.output = 12;
+    t->spec.rate_count = 5, t->spec.tensor_count = 18, t->spec.op_count = 14;
+    t->spec.input = 0, t->spec.output = 13;
 }
 
 /* The input, one row of a buffer, is half of the output: it has to come out in its place, however it got there. */

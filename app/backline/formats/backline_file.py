@@ -66,6 +66,7 @@ KINDS: Mapping[str, type[Node]] = {
     "avg_pool1d": layers.AvgPool1d,
     "upsample": layers.Upsample,
     "interleave": layers.Interleave,
+    "resample": layers.Resample,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
 _GRAPH_FIELDS = tuple(field.name for field in fields(Graph) if field.init and field.name != "nodes")

@@ -23,7 +23,7 @@ from .base import (
 from .conv import Conv1d, Conv2d, ConvTranspose1d, Mix
 from .elementwise import Activate, Add, Affine, BatchNorm, Crossfade, Multiply
 from .recurrent import Gru, Lstm
-from .resampling import AvgPool1d, Interleave, MaxPool1d, Upsample
+from .resampling import MAX_RESAMPLE_TAPS, AvgPool1d, Interleave, MaxPool1d, Resample, Upsample
 from .routing import Concat, Delay, Reshape, Slice
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "MAX_HOP",
     "MAX_NODES",
     "MAX_RATE",
+    "MAX_RESAMPLE_TAPS",
     "MAX_SIZE",
     "Activate",
     "Add",
@@ -52,6 +53,7 @@ __all__ = [
     "Mix",
     "Multiply",
     "Node",
+    "Resample",
     "Reshape",
     "Signal",
     "Signals",

@@ -110,6 +110,23 @@ typedef struct bl_pool_job {
     int32_t early;
 } bl_pool_job;
 
+/* Polyphase resampling of one row. Frame i of y is the sum of `kernel` taps of one phase times as many frames from
+ * x + first + floor((phase + i stride) / factor) on, the phase being (phase + i stride) mod factor. Frames more than
+ * frames_before in front of x lie `wrap` floats further on. */
+typedef struct bl_resample_job {
+    const float *x; /* at this chunk's first frame */
+    float *y;
+    const float *taps; /* [factor][kernel rounded up to whole vectors], the rest zero */
+    int64_t wrap;
+    int32_t frames_before;
+    int32_t first;
+    int32_t phase;
+    int32_t kernel;
+    int32_t factor;
+    int32_t stride;
+    int32_t frames; /* of y */
+} bl_resample_job;
+
 typedef struct bl_kernels {
     int32_t vector_frames;  /* lanes of a vector */
     int32_t tile_rows;      /* most output rows of a convolution's register tile */
@@ -123,6 +140,7 @@ typedef struct bl_kernels {
     void (*lstm)(const bl_recurrent_job *jobs, int32_t count);
     void (*gru)(const bl_recurrent_job *jobs, int32_t count);
     void (*maxpool)(const bl_pool_job *job);
+    void (*resample)(const bl_resample_job *job);
     /* y = act(x), row by row; parameters as bl_activation says, those of a row parameter_step after the last row's:
      * PRELU and SNAKE may have one for each channel. */
     void (*activate)(bl_activation kind, const float *parameters, int32_t parameter_step, bl_rows x,

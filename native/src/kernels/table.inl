@@ -21,6 +21,7 @@
 #include "gru.inl"
 #include "lstm.inl"
 #include "maxpool.inl"
+#include "resample.inl"
 
 extern const bl_kernels BL_KERNELS;
 
@@ -34,6 +35,7 @@ const bl_kernels BL_KERNELS = {
     .lstm = lstm,
     .gru = gru,
     .maxpool = maxpool,
+    .resample = resample,
     .activate = activate,
     .softmax = softmax,
     .add = add,
