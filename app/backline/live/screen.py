@@ -1,6 +1,0 @@
-"""shim"""
-
-from typing import Any
-
-
-def run_screen(*a: Any, **k: Any) -> None: ...
