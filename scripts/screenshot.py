@@ -22,7 +22,7 @@ from backline.live.tuner import detect
 from backline.pluck import pluck
 
 RATE_HZ = 48000.0
-SIZE = (100, 30)
+SIZE = (108, 30)
 SECONDS, LOOKS_PER_SECOND = 75, 20
 #: Of the session, when that begins.
 START_SECONDS = 1768.0
