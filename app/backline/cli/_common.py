@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from ..errors import BacklineError, FileExists, ModelError
+from ..text import one_line as one_line
 
 if TYPE_CHECKING:
     from ..engine import Model
@@ -148,11 +149,6 @@ def say(notes: Sequence[str]) -> int:
 def fail(message: str) -> None:
     """Print one error to stderr."""
     print(f"backline: error: {one_line(message)}", file=sys.stderr)
-
-
-def one_line(text: str) -> str:
-    """Names of files and models may hold line ends and codes that move the cursor: show, do not obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def sentence(error: BacklineError) -> str:
