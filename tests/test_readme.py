@@ -112,5 +112,16 @@ def test_files_it_speaks_of_exist():
 
 
 def test_every_command_is_mentioned():
-    for command in ("render", "live", "info", "verify", "plot", "convert", "bench", "devices", "demo"):
+    for command in (
+        "render",
+        "live",
+        "info",
+        "verify",
+        "plot",
+        "convert",
+        "bench",
+        "devices",
+        "latency",
+        "demo",
+    ):
         assert f"`backline {command}" in TEXT

@@ -16,6 +16,7 @@ from .convert import convert
 from .demo import demo
 from .devices import devices
 from .info import info
+from .latency import latency
 from .live import live
 from .plot import plot
 from .render import render
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, verify, plot, convert, bench, devices, demo):
+for _command in (render, live, info, verify, plot, convert, bench, devices, latency, demo):
     app.command()(guarded(_command))
 
 

@@ -25,6 +25,8 @@ Latency = Literal["low", "high"] | float
 #: So often a sound is played again during which the device skipped something, and so long it may stand still.
 _ROUND_TRIES = 3
 _STUCK_SECONDS = 5.0
+#: PortAudio subtracts a period from what a JACK port says, which leaves days where that says nothing.
+_LONGEST_LATENCY_SECONDS = 60.0
 _XRUNS = ("input_underflow", "input_overflow", "output_underflow", "output_overflow")
 
 CLOCK = "clock"
@@ -76,8 +78,8 @@ class Round:
     recorded : float32 array [frames]
         As long as what was played, on the same time line: what the device handed in together with a frame
         that it took.
-    input_latency_ms, output_latency_ms : float
-        As PortAudio reports them for the stream.
+    input_latency_ms, output_latency_ms : float or None
+        As PortAudio reports them for the stream; None where that cannot be, as with some JACK clients.
     xruns : int
         Callbacks that were late or incomplete, in the last try.
     tries : int
@@ -86,8 +88,8 @@ class Round:
     """
 
     recorded: Array
-    input_latency_ms: float
-    output_latency_ms: float
+    input_latency_ms: float | None
+    output_latency_ms: float | None
     xruns: int
     tries: int
     block_frames: int
@@ -336,13 +338,8 @@ def play_and_record(
     DeviceError, MissingDependency
         The devices do not open, or stand still.
     """
-    for direction, device, channels in (
-        ("input", source, [input_channel]),
-        ("output", sink, output_channels),
-    ):
-        found = device.channels(direction)  # type: ignore[arg-type]
-        if wrong := [each for each in channels if not 1 <= each <= found]:
-            raise DeviceError(f"{device}: found no {direction} channel {wrong[0]}; it has {found}")
+    _check_channels(source, "input", [input_channel])
+    _check_channels(sink, "output", output_channels)
     tries = 0
     while True:
         tries += 1
@@ -351,7 +348,7 @@ def play_and_record(
             claimed = player.run(rate_hz, source, sink, block_frames, latency, when_started)
         if not player.xruns or tries == _ROUND_TRIES:
             recorded, xruns, block = player.recorded, player.xruns, player.block_frames
-            return Round(recorded, 1e3 * claimed[0], 1e3 * claimed[1], xruns, tries, block)
+            return Round(recorded, _claim_ms(claimed[0]), _claim_ms(claimed[1]), xruns, tries, block)
 
 
 def _check_channels(device: Device, direction: Direction, channels: Sequence[int]) -> None:
@@ -360,6 +357,10 @@ def _check_channels(device: Device, direction: Direction, channels: Sequence[int
     found = device.channels(direction)
     if wrong := [each for each in channels if not 1 <= each <= found]:
         raise DeviceError(f"{device}: found no {direction} channel {wrong[0]}; it has {found}")
+
+
+def _claim_ms(seconds: float) -> float | None:
+    return 1e3 * seconds if 0.0 <= seconds <= _LONGEST_LATENCY_SECONDS else None
 
 
 class _Player:

@@ -68,6 +68,71 @@ class Measured:
     level_db: float
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What one thing on the way from input to output adds.
+
+    Attributes
+    ----------
+    name : str
+    frames : float or None
+        At the device's rate; None where nobody knows.
+    basis : {"claimed", "contained", "known", "unknown"}
+        By PortAudio; in what is claimed already; by ourselves; by nobody.
+    """
+
+    name: str
+    frames: float | None
+    basis: str
+
+
+def stages(
+    rate_hz: float,
+    input_latency_ms: float | None,
+    output_latency_ms: float | None,
+    block_frames: int,
+    model_latency_frames: int | None = None,
+    model_rate_hz: float | None = None,
+    resampling_frames: float | None = None,
+) -> list[Stage]:
+    """List what adds to the latency of a model played live.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Of the device.
+    input_latency_ms, output_latency_ms : float or None
+        As PortAudio claims them.
+    block_frames : int
+    model_latency_frames : int, optional
+        At the model's rate; None without a model.
+    model_rate_hz : float, optional
+        None where the model does not care.
+    resampling_frames : float, optional
+        What converting to the model's rate and back adds, at the device's rate.
+    """
+    found = [
+        _stage("device in", input_latency_ms, rate_hz),
+        _stage("device out", output_latency_ms, rate_hz),
+        Stage("one block", float(block_frames), "contained"),
+    ]
+    if model_latency_frames is None:
+        return found
+    other_rate = model_rate_hz is not None and model_rate_hz != rate_hz
+    ratio = rate_hz / model_rate_hz if model_rate_hz is not None and other_rate else 1.0
+    found.append(Stage("model", model_latency_frames * ratio, "known"))
+    if other_rate:
+        basis = "unknown" if resampling_frames is None else "known"
+        found.append(Stage("resampling", resampling_frames, basis))
+    return found
+
+
+def _stage(name: str, claimed_ms: float | None, rate_hz: float) -> Stage:
+    if claimed_ms is None:
+        return Stage(name, None, "unknown")
+    return Stage(name, 1e-3 * claimed_ms * rate_hz, "claimed")
+
+
 def sweep(
     rate_hz: float, seconds: float = 1.0, before_seconds: float = 0.1, after_seconds: float = 1.0
 ) -> Array:

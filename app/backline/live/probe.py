@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, TextIO
 
 import numpy as np
@@ -76,8 +77,8 @@ class RoundTrip:
     Attributes
     ----------
     measured : Measured
-    input_latency_ms, output_latency_ms : float
-        As PortAudio reports them.
+    input_latency_ms, output_latency_ms : float or None
+        As PortAudio reports them; None where that cannot be.
     xruns : int
         Callbacks that were late or incomplete in the last try: if any, the measurement is doubtful.
     tries : int
@@ -85,8 +86,8 @@ class RoundTrip:
     """
 
     measured: Measured
-    input_latency_ms: float
-    output_latency_ms: float
+    input_latency_ms: float | None
+    output_latency_ms: float | None
     xruns: int
     tries: int
     block_frames: int
@@ -100,6 +101,17 @@ class Measurement:
     sink: Device
     rate_hz: float
     rounds: tuple[RoundTrip, ...]
+
+    @property
+    def delay_frames(self) -> float:
+        """The median of all."""
+        return median(trip.measured.delay_frames for trip in self.rounds)
+
+    @property
+    def spread_frames(self) -> float:
+        """From the shortest to the longest."""
+        found = [trip.measured.delay_frames for trip in self.rounds]
+        return max(found) - min(found)
 
 
 # ---- what asks ----
