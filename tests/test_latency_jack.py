@@ -1,4 +1,4 @@
-"""The round trip through a real audio server: a JACK client takes what PortAudio plays and hands it back late.
+"""The round trip through a real server: a JACK client takes what PortAudio plays and hands it back late.
 
 Two clients that hear each other are a circle, which JACK cuts by delaying one connection by a period: what
 comes back is late by a period, and by what the client adds. The server runs in real time, where it may drop
