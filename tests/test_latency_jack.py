@@ -2,7 +2,7 @@
 
 Two clients that hear each other are a circle, which JACK cuts by delaying one connection by a period: what
 comes back is late by a period, and by what the client adds. The server runs in real time, where it may drop
-periods: such rounds are repeated, and one that had xruns to the last proves nothing and is left out. """
+periods: such rounds are repeated, and one that had xruns to the last proves nothing and is left out."""
 
 from __future__ import annotations
 

@@ -1,10 +1,47 @@
-"""shim"""
+"""Files that change on disk: noticed by looking, taken only once they are still."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
 from pathlib import Path
+
+#: What tells one state of a file from another: a file written in place, or another renamed over it.
+_State = tuple[int, int, int]
 
 
 class Watch:
-    def __init__(self, paths: Sequence[Path]) -> None: ...
+    """Looks at files; nothing runs in between.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        As they are now, they count as known.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._known = {path: _state(path) for path in paths}
+        self._seen = dict(self._known)
+
     def poll(self) -> list[Path]:
-        return []
+        """Files that have changed, and not since the poll before: what is being written is left alone.
+
+        One that has vanished is not told until it is back.
+        """
+        changed = []
+        for path, known in self._known.items():
+            now = _state(path)
+            if now is not None and now == self._seen[path] and now != known:
+                changed.append(path)
+            self._seen[path] = now
+        for path in changed:
+            self._known[path] = self._seen[path]
+        return changed
+
+
+def _state(path: Path) -> _State | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
