@@ -73,7 +73,7 @@ def test_advice_names_the_least_change_that_fits() -> None:
 def played(
     loads: list[float], seconds: float, factor: float = 1.0, governor: QualityGovernor | None = None
 ) -> list[int]:
-    """Sizes of a session in which each takes what was measured times `factor`; a look every quarter second."""
+    """Sizes of a session where each takes what was measured times `factor`, a look every quarter second."""
     governor = governor or QualityGovernor(loads)
     chosen = []
     for look in range(round(seconds * 4)):
