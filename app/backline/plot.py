@@ -81,6 +81,21 @@ def plot_benchmarks(found: Sequence[Result], path: str | Path, *, overwrite: boo
         figure.suptitle(f"{_short(found[0].machine)}, one thread".replace("$", r"\$"), fontsize=14)
 
 
+@contextmanager
+def picture(path: Path, overwrite: bool) -> Iterator[Any]:
+    """A figure for others to draw on; written when they have, whole or not at all.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for `plot`, which also says what is raised.
+    """
+    _check_kind(path)
+    figure = _figure()
+    with _saved(figure, path, overwrite):
+        yield figure
+
+
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Raise what `plot_benchmarks` would, before the time has been spent on what it draws."""
     _check_kind(path)

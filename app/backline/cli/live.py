@@ -133,7 +133,9 @@ def live(
         to=to,
         overwrite=force,
     )
-    play(session, seconds, stats, "json" if as_json else "plain" if plain else None)
+    play(session, seconds, "json" if as_json else "plain" if plain else None)
+    if stats is not None:
+        session.save_stats(stats, overwrite=force)
 
 
 def live_model(name: str, *, layers: Any, quality: float, calibrate: float | None) -> LiveModel:
@@ -155,7 +157,7 @@ def live_model(name: str, *, layers: Any, quality: float, calibrate: float | Non
     )
 
 
-def play(session: LiveSession, seconds: float | None, stats: Path | None, how: str | None) -> None:
+def play(session: LiveSession, seconds: float | None, how: str | None) -> None:
     """Run a session to its end, Ctrl-C included, and print how it goes and how it went."""
     try:
         with contextlib.suppress(KeyboardInterrupt), session:
@@ -175,10 +177,7 @@ def play(session: LiveSession, seconds: float | None, stats: Path | None, how: s
                 if how == "json"
                 else closing(summary)
             )
-            for sentence in session.causes():
-                say([sentence])
-            if stats is not None:
-                session.save_stats(stats, overwrite=True)
+            say(session.causes())
 
 
 def print_status(session: LiveSession, as_json: bool, status: LiveStatus) -> None:

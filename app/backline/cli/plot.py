@@ -11,7 +11,6 @@ from ._common import (
     ForceOption,
     KnobOption,
     LayersOption,
-    ModelArgument,
     QualityOption,
     read_knobs,
     read_layers,
@@ -21,7 +20,10 @@ from ._common import (
 
 
 def plot(
-    model: ModelArgument,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|STATS", help="A model, or what backline live --stats has written."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .png, .svg or .pdf file.")],
     force: ForceOption = False,
     knob: KnobOption = None,
@@ -30,11 +32,17 @@ def plot(
 ) -> None:
     r"""Draw a model's frequency response at several levels, its transfer curve and its harmonics.
 
-    For models of one channel. Needs matplotlib: pip install "backline\[plot]".
+    For models of one channel. A file that backline live --stats has written is drawn as
+    loads, wake-ups and xruns. Needs matplotlib: pip install "backline\[plot]".
     """
     from .. import load
+    from ..live import pictures, stats_file
     from ..plot import plot as draw
 
+    if stats_file.is_one(Path(model)):
+        pictures.plot_callbacks(stats_file.load(Path(model)), output, overwrite=force)
+        tell(f"{output}: loads, wake-ups and xruns of a session")
+        return
     loaded = load(model, quality=quality, layers=read_layers(layers), knobs=read_knobs(knob))
     say(loaded.notes)
     draw(loaded, output, overwrite=force)

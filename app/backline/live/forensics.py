@@ -83,12 +83,12 @@ def causes(log: CallbackLog) -> list[Xrun]:
     with np.errstate(divide="ignore", invalid="ignore"):
         load = np.where(block_ns > 0, found["busy_ns"] / block_ns, 0.0)
     median = float(np.median(load)) if len(load) else 0.0
-    late_ns = _lateness(found["began_ns"], block_ns)
+    late_ns = lateness(found["began_ns"], block_ns)
     flagged = np.flatnonzero(found["flags"] & ~np.uint32(_PRIMING))
     return [_cause(found, load, late_ns, block_ns, median, int(at)) for at in flagged]
 
 
-def _lateness(began_ns: np.ndarray, block_ns: np.ndarray) -> np.ndarray:
+def lateness(began_ns: np.ndarray, block_ns: np.ndarray) -> np.ndarray:
     """How much later than the block before lasts each callback began; 0 for the first and after pauses."""
     late = np.zeros(len(began_ns))
     if len(began_ns) > 1:
