@@ -102,15 +102,9 @@ def live(
     """
     from ..live.session import LiveSession
 
-    if to is not None and take is None:
-        raise typer.BadParameter("--to keeps what a take becomes: it needs --from")
-    if seconds is not None and not math.isfinite(seconds):
-        raise typer.BadParameter(f"--seconds: expected a number of seconds, found {seconds}")
-    if stats is not None:
-        check_free(stats, force)
-    options = {"layers": read_layers(layers), "quality": quality, "calibrate": calibrate}
+    check_usage(take, to, seconds)
     session = LiveSession(
-        [live_model(name, **options) for name in models],
+        [live_model(name, read_layers(layers), quality, calibrate) for name in models],
         device=device,
         input_device=input_device,
         output_device=output_device,
@@ -131,14 +125,13 @@ def live(
         take=take,
         record=record,
         to=to,
+        stats=stats,
         overwrite=force,
     )
     play(session, seconds, "json" if as_json else "plain" if plain else None)
-    if stats is not None:
-        session.save_stats(stats, overwrite=force)
 
 
-def live_model(name: str, *, layers: Any, quality: float, calibrate: float | None) -> LiveModel:
+def live_model(name: str, layers: Any, quality: float, calibrate: float | None) -> LiveModel:
     """A model file, the way to load it again, and the gains that belong to it."""
     from .. import library, load
     from ..live.slot import LiveModel
@@ -187,12 +180,12 @@ def print_status(session: LiveSession, as_json: bool, status: LiveStatus) -> Non
     print(json.dumps({"event": "status", **found}) if as_json else line(found), flush=True)
 
 
-def check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a file that exists before anything sounds, not after."""
-    from ..errors import FileExists
-
-    if path.exists() and not overwrite:
-        raise FileExists(f"{path}: exists already")
+def check_usage(take: Path | None, to: Path | None, seconds: float | None) -> None:
+    """Refuse what cannot be meant, before anything sounds."""
+    if to is not None and take is None:
+        raise typer.BadParameter("--to keeps what a take becomes: it needs --from")
+    if seconds is not None and not math.isfinite(seconds):
+        raise typer.BadParameter(f"--seconds: expected a number of seconds, found {seconds}")
 
 
 def read_channels(text: str | None) -> list[int] | None:

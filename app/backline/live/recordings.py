@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ..audiofile import AudioWriter, PathLike
 from ..errors import AudioFileError, BacklineError
+from ..pending import PendingFile
 from .monitor import Monitor
+from .options import Options
 from .recorder import Recorder, Sink
 from .status import HostStats
 
 
-def check_paths(take: PathLike | None, record: PathLike | None, to: PathLike | None) -> None:
+def check_paths(options: Options) -> None:
     """Refuse files that cannot be what they are to be, before anything is opened.
 
     Raises
@@ -22,6 +24,7 @@ def check_paths(take: PathLike | None, record: PathLike | None, to: PathLike | N
     BacklineError, AudioFileError
         One sentence.
     """
+    take, record, to = options.take, options.record, options.to
     if to is not None and take is None:
         raise BacklineError("the output of a take can only be kept if a take is played")
     if record is not None and to is not None and Path(record).resolve() == Path(to).resolve():
@@ -30,6 +33,8 @@ def check_paths(take: PathLike | None, record: PathLike | None, to: PathLike | N
         with contextlib.suppress(OSError):
             if path is not None and take is not None and Path(path).samefile(take):
                 raise AudioFileError(f"{path}: is the take itself; give another output")
+    if options.stats is not None:
+        PendingFile(Path(options.stats), overwrite=options.overwrite).discard()
 
 
 class Recordings:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..errors import BacklineError
 from .meters import Meters
+from .options import Options
 from .shelf import Shelf
 from .supervisor import Supervisor
 from .watch import Watch
@@ -24,10 +25,8 @@ class Renewal:
     meters : Meters
     say : callable
         Given sentences a user should see.
-    watch : bool
-        Look at the files.
-    auto_quality : bool
-        Choose among the sizes of the model that plays.
+    options : Options
+        Say whether to look at files, and to choose among the sizes of the model that plays.
 
     Attributes
     ----------
@@ -41,9 +40,7 @@ class Renewal:
         supervisor: Supervisor,
         meters: Meters,
         say: Callable[[str], None],
-        *,
-        watch: bool,
-        auto_quality: bool,
+        options: Options,
     ) -> None:
         self.failure: Exception | None = None
         self._shelf = shelf
@@ -51,10 +48,10 @@ class Renewal:
         self._meters = meters
         self._say = say
         paths = [slot.source.path for slot in shelf.slots if slot.source.path is not None]
-        self._watch = Watch(paths) if watch else None
+        self._watch = Watch(paths) if options.watch else None
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        if watch or auto_quality:
+        if options.watch or options.auto_quality:
             self._thread = threading.Thread(target=self._run, name="backline-renewal", daemon=True)
             self._thread.start()
 

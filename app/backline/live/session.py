@@ -13,7 +13,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +22,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audiofile import PathLike, read
+from ..audiofile import read
 from ..engine import Model
 from ..errors import BacklineError
 from ..resample import resample
 from ..signals import deferred
 from . import forensics, stats_file
-from .devices import CLOCK_DEVICE, Latency
+from .devices import CLOCK_DEVICE
 from .hygiene import feedback_warning
-from .messages import Open, Opened
+from .messages import Opened
 from .meters import Meters
 from .monitor import Monitor, new_shared_memory
+from .options import Options
 from .recordings import Recordings, check_paths
 from .renewal import Renewal
 from .shelf import Shelf
@@ -54,47 +55,8 @@ class LiveSession:
     ----------
     models : Model, LiveModel or a sequence of them
         All are kept ready; the first plays.
-    device : int or str, optional
-        For input and output, unless one is given for a direction: see :func:`find_device`. Where none is
-        named and the machine has none, or no PortAudio, the clock is used; `notes` then says so.
-    input_device, output_device : int or str, optional
-    input_channels : sequence of int, optional
-        From 1. As many as the model has, or for a mono model any number: each is a stream of its own. With a
-        take, its channels are meant. By default the device's first, or all of the take's.
-    output_channels : sequence of int, optional
-        From 1. One for each channel the session puts out; a single one goes to all of these. By default the
-        first two for one, and the first so many for more.
-    rate_hz : float, optional
-        The device's. By default that of the first model if the device takes it, else the device's own. Whole
-        hertz: files hold no others.
-    resampled : bool
-        Resample around models made for another rate than the device's. Otherwise they sound different.
-    oversample : bool
-        Run models at whole multiples of their rate with scaled dilations, in place of resampling.
-    block_frames : int, optional
-        Of the device; left to PortAudio by default, 64 for the clock.
-    latency_s : {"low", "high"} or float
-        PortAudio's hint, or what to ask it for. The clock has none.
-    input_gain_db, output_gain_db : float
-        Before and after the model.
-    bypass : bool
-        Hear the input itself.
-    knobs : mapping of str to float, optional
-        Values of the models' own knobs from the first frame on.
-    limiter : bool
-        Keep what is above -1 dBFS below 0.
-    take : str or path, optional
-        Audio file the model hears in place of the device's input. The session ends with it.
-    record : str or path, optional
-        Audio file for all that comes out of the model, in the model's channels.
-    to : str or path, optional
-        Audio file for what the take becomes: as long as the take, in time with it.
-    overwrite : bool
-        Let `record` and `to` replace existing files.
-    watch : bool
-        Load models again when their files change; a broken one leaves the old sound playing.
-    auto_quality : bool
-        Play the size of a model that the processor can carry, and another when that changes.
+    **options
+        See `options.Options`: devices, channels, rates, levels, files and so on.
 
     Attributes
     ----------
@@ -109,63 +71,22 @@ class LiveSession:
         On entering, before anything sounds.
     """
 
-    def __init__(
-        self,
-        models: Model | LiveModel | Sequence[Model | LiveModel],
-        *,
-        device: int | str | None = None,
-        input_device: int | str | None = None,
-        output_device: int | str | None = None,
-        input_channels: Sequence[int] | None = None,
-        output_channels: Sequence[int] | None = None,
-        rate_hz: float | None = None,
-        resampled: bool = True,
-        oversample: bool = False,
-        block_frames: int | None = None,
-        latency_s: Latency = "low",
-        input_gain_db: float = 0.0,
-        output_gain_db: float = 0.0,
-        bypass: bool = False,
-        knobs: Mapping[str, float] | None = None,
-        limiter: bool = True,
-        take: PathLike | None = None,
-        record: PathLike | None = None,
-        to: PathLike | None = None,
-        overwrite: bool = False,
-        watch: bool = False,
-        auto_quality: bool = False,
-    ) -> None:
+    def __init__(self, models: Model | LiveModel | Sequence[Model | LiveModel], **options: Any) -> None:
         listed = [models] if isinstance(models, Model | LiveModel) else list(models)
+        sources = [LiveModel(each) if isinstance(each, Model) else each for each in listed]
+        self._options = wanted = Options(**options)
         self.shelf = Shelf(
-            [LiveModel(each) if isinstance(each, Model) else each for each in listed],
-            input_gain_db=input_gain_db,
-            output_gain_db=output_gain_db,
-            bypass=bypass,
-            knobs=knobs,
-            resampled=resampled,
-            oversample=oversample,
+            sources,
+            input_gain_db=wanted.input_gain_db,
+            output_gain_db=wanted.output_gain_db,
+            bypass=wanted.bypass,
+            knobs=wanted.knobs,
+            resampled=wanted.resampled,
+            oversample=wanted.oversample,
         )
         self.notes: list[str] = []
         self.started = False
-        first = self.shelf.current.model
-        self._rates_hz = [rate for rate in (rate_hz, first.sample_rate_hz) if rate is not None][:1]
-        self._wish = Open(
-            source=device if input_device is None else input_device,
-            sink=device if output_device is None else output_device,
-            rates_hz=tuple(float(rate) for rate in self._rates_hz),
-            must_fit=rate_hz is not None or not resampled,
-            block_frames=block_frames or 0,
-            latency=latency_s,
-            input_channels=None if input_channels is None else tuple(input_channels),
-            output_channels=None if output_channels is None else tuple(output_channels),
-            model_inputs=first.input_channels,
-            model_outputs=first.output_channels,
-            take_channels=None,
-        )
-        self._limiter = limiter
-        self._take, self._record, self._to = take, record, to
-        self._overwrite = overwrite
-        self._renews = {"watch": watch, "auto_quality": auto_quality}
+        self._wish = wanted.wish(sources[0])
         self._said = 0
         self._say_lock = threading.Lock()
         self._opened: Opened | None = None
@@ -177,6 +98,7 @@ class LiveSession:
         self._take_frames: int | None = None
         self._end_frames: int | None = None
         self._log: CallbackLog | None = None
+        self._kept = False  # in a file
         self._stack = contextlib.ExitStack()
 
     # -- opening --
@@ -184,9 +106,11 @@ class LiveSession:
     def __enter__(self) -> LiveSession:
         try:
             self.shelf.check_rate()
-            check_paths(self._take, self._record, self._to)
+            check_paths(self._options)
             take = self._read_take()
-            supervisor = self._supervisor = Supervisor(self._wish, self.shelf, self._limiter, self._say)
+            supervisor = self._supervisor = Supervisor(
+                self._wish, self.shelf, self._options.limiter, self._say
+            )
             self._stack.callback(supervisor.stop)
             opened = self._opened = supervisor.open()
             howl = feedback_warning(opened.source, opened.sink)
@@ -200,7 +124,7 @@ class LiveSession:
             with deferred():
                 supervisor.start(opened, self._monitor, self._meters, handed)
                 self.started = True
-            self._renewal = Renewal(self.shelf, supervisor, self._meters, self._say, **self._renews)
+            self._renewal = Renewal(self.shelf, supervisor, self._meters, self._say, self._options)
             self._stack.callback(self._renewal.stop)
         except BaseException:
             self.close()
@@ -209,9 +133,9 @@ class LiveSession:
 
     def _read_take(self) -> tuple[Array, int] | None:
         """The recording that is heard, at its own rate."""
-        if self._take is None:
+        if self._options.take is None:
             return None
-        x, file_hz = read(self._take)
+        x, file_hz = read(self._options.take)
         self._wish = replace(self._wish, take_channels=x.shape[1])
         return x, file_hz
 
@@ -219,7 +143,7 @@ class LiveSession:
         """Make the models and the monitor for what will be opened."""
         first = self.shelf.current.model
         rows = (opened.streams * first.input_channels, opened.streams * first.output_channels)
-        if not self._rates_hz:
+        if not self._wish.rates_hz:
             self._say(f"the model does not say its sample rate: running at {opened.rate_hz:g} Hz")
         for note in self.shelf.lay_out(opened.rate_hz, rows):
             self._say(note)
@@ -231,7 +155,7 @@ class LiveSession:
     def _hand_take(self, opened: Opened, x: Array, file_hz: int) -> tuple[int, int]:
         """Put the take, at the session's rate, where the worker finds it; a descriptor, and its frames."""
         if file_hz != opened.rate_hz:
-            self._say(f"{self._take}: resampled from {file_hz} to {opened.rate_hz:g} Hz")
+            self._say(f"{self._options.take}: resampled from {file_hz} to {opened.rate_hz:g} Hz")
             x = resample(x, file_hz, opened.rate_hz)
         rows = [channel for channel in opened.input_map if channel is not None]
         self._take_frames = len(x)
@@ -247,9 +171,9 @@ class LiveSession:
     def _open_files(self) -> None:
         assert self._monitor is not None
         to = None
-        if self._to is not None and self._take_frames is not None:
-            to = (self._to, self.shelf.current.graph.latency_frames, self._take_frames)
-        self._files = Recordings(self._monitor, self._record, to, self._overwrite, self._say)
+        if self._options.to is not None and self._take_frames is not None:
+            to = (self._options.to, self.shelf.current.graph.latency_frames, self._take_frames)
+        self._files = Recordings(self._monitor, self._options.record, to, self._options.overwrite, self._say)
         # It stops the device itself: on the stack that comes later, but files are complete only then.
         self._stack.callback(self._finish)
 
@@ -444,13 +368,22 @@ class LiveSession:
             A file could not be finished.
         """
         with deferred():
-            self._stack.close()
+            try:
+                self._stack.close()
+            finally:
+                self._keep_stats()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What has been recorded is worth keeping, whatever ended the session.
         self.close()
+
+    def _keep_stats(self) -> None:
+        path, log = self._options.stats, self._log
+        if path is not None and log is not None and self.started and not self._kept:
+            self._kept = True
+            stats_file.save(Path(path), log, self.summary(), overwrite=self._options.overwrite)
 
     def log(self) -> CallbackLog:
         """How long callbacks took, and what the last of them were doing."""
@@ -463,16 +396,6 @@ class LiveSession:
     def causes(self) -> list[str]:
         """Sentences on what callbacks were doing when there were xruns."""
         return forensics.summary(self.log())
-
-    def save_stats(self, path: PathLike, *, overwrite: bool = False) -> None:
-        """Keep `log` and `summary` in a file for `backline plot`.
-
-        Raises
-        ------
-        BacklineError
-            It cannot be written.
-        """
-        stats_file.save(Path(path), self.log(), self.summary(), overwrite=overwrite)
 
     def summary(self) -> dict[str, Any]:
         """What the session was, JSON-ready."""
