@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+from ..engine import Model
 from ..errors import BacklineError
+from .fitting import Governed, governed
 from .meters import Meters
 from .options import Options
 from .shelf import Shelf
-from .supervisor import Supervisor
+from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
 from .watch import Watch
 
 _POLL_SECONDS = 0.25
 
 
 class Renewal:
-    """A thread that loads models again: when their files change, and at another quality.
+    """What loads models again: when their files change, and at another quality.
 
     Parameters
     ----------
     shelf : Shelf
+        Laid out.
     supervisor : Supervisor
     meters : Meters
     say : callable
@@ -47,11 +51,23 @@ class Renewal:
         self._supervisor = supervisor
         self._meters = meters
         self._say = say
+        self._auto_quality = options.auto_quality
         paths = [slot.source.path for slot in shelf.slots if slot.source.path is not None]
         self._watch = Watch(paths) if options.watch else None
+        self._governed: dict[int, Governed | None] = {}
+        self._busy = (0, 0.0)  # frames, and the time callbacks took for them, in frames
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        if options.watch or options.auto_quality:
+
+    def choose_size(self) -> None:
+        """Before anything plays: take the size of the first model that is measured to fit."""
+        if self._auto_quality:
+            self._say_sizes(self._shelf.playing)
+            self._follow(self._shelf.playing)
+
+    def start(self) -> None:
+        """Begin to look after the models, if that is wanted."""
+        if self._watch is not None or self._auto_quality:
             self._thread = threading.Thread(target=self._run, name="backline-renewal", daemon=True)
             self._thread.start()
 
@@ -61,25 +77,77 @@ class Renewal:
                 for path in self._watch.poll() if self._watch is not None else ():
                     for index, slot in enumerate(self._shelf.slots):
                         if slot.source.path == path:
-                            self.renew(index, slot.quality, "loaded again")
+                            self._governed.pop(index, None)
+                            self._load(index, slot.quality, "loaded again")
+                if self._auto_quality:
+                    self._observe()
         except Exception as error:  # nobody sees what a thread raises: whoever runs the session asks for it
             self.failure = error
 
-    def renew(self, index: int, quality: float, why: str) -> None:
-        """Load a model again; one that cannot be loaded or played leaves the old one, and says why."""
+    # -- sizes --
+
+    def _sizes(self, index: int) -> Governed | None:
+        if index not in self._governed:
+            block = self._supervisor.block_frames or MEASURED_BLOCK_FRAMES
+            self._governed[index] = governed(self._shelf, self._shelf.slots[index], block)
+        return self._governed[index]
+
+    def _say_sizes(self, index: int) -> None:
+        if self._sizes(index) is None:
+            self._say(f"{self._shelf.slots[index].model.name}: comes in one size; there is none to choose")
+
+    def _observe(self) -> None:
+        """Let the governor see what callbacks took since the last look, while but one model ran."""
+        stats = self._meters.last
+        before, self._busy = self._busy, (stats.frames, stats.load_mean * stats.frames)
+        frames = self._busy[0] - before[0]
+        if frames <= 0 or self._supervisor.swapping:
+            return
+        index = self._shelf.playing
+        found = self._sizes(index)
+        if found is not None:
+            found.governor.observe(time.monotonic(), (self._busy[1] - before[1]) / frames)
+            self._follow(index)
+
+    def _follow(self, index: int) -> None:
+        """Play the size that the governor has chosen, if another plays."""
+        found, slot = self._sizes(index), self._shelf.slots[index]
+        if found is None:
+            return
+        size, load = found.sizes[found.governor.size], found.loads[found.governor.size]
+        if size.model.graph.parameter_count != slot.model.graph.parameter_count:
+            why = f"plays at quality {size.quality:g}, which takes {100 * load:.0f} % of each block"
+            self._renew(index, size.model, size.quality, why)
+
+    # -- loading --
+
+    def _load(self, index: int, quality: float, why: str) -> None:
         old = self._shelf.slots[index]
         assert old.source.load is not None
         try:
             model = old.source.load(quality=quality)
+        except BacklineError as error:
+            self._keep(index, error)
+            return
+        self._renew(index, model, quality, why)
+
+    def _renew(self, index: int, model: Model, quality: float, why: str) -> None:
+        """Put another version in a model's place; one that cannot be played leaves the old one."""
+        try:
             with self._supervisor.lock:
+                old = self._shelf.slots[index]
                 new, notes = self._shelf.replace(index, model, quality)
                 self._supervisor.renew(new, old)
         except BacklineError as error:
-            old.problem = str(error)
-            self._say(f"{old.model.name} goes on as it was: {error}")
+            self._keep(index, error)
             return
         for note in [*notes, f"{model.name}: {why}"]:
             self._say(note)
+
+    def _keep(self, index: int, error: BacklineError) -> None:
+        slot = self._shelf.slots[index]
+        slot.problem = str(error)
+        self._say(f"{slot.model.name} goes on as it was: {error}")
 
     def stop(self) -> None:
         """End the thread; more than once is fine."""

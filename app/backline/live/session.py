@@ -29,6 +29,7 @@ from ..resample import resample
 from ..signals import deferred
 from . import forensics, stats_file
 from .devices import CLOCK_DEVICE
+from .fitting import warning
 from .hygiene import feedback_warning
 from .messages import Opened
 from .meters import Meters
@@ -37,9 +38,9 @@ from .options import Options
 from .recordings import Recordings, check_paths
 from .renewal import Renewal
 from .shelf import Shelf
-from .slot import LiveModel
+from .slot import LiveModel, Slot
 from .status import CallbackLog, HostStats, LiveStatus
-from .supervisor import Supervisor
+from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
 
 Array = NDArray[np.float32]
 
@@ -109,7 +110,7 @@ class LiveSession:
             check_paths(self._options)
             take = self._read_take()
             supervisor = self._supervisor = Supervisor(
-                self._wish, self.shelf, self._options.limiter, self._say
+                self._wish, self.shelf, self._options.limiter, self._say, self._check_load
             )
             self._stack.callback(supervisor.stop)
             opened = self._opened = supervisor.open()
@@ -121,11 +122,13 @@ class LiveSession:
             self._open_files()
             assert self._monitor is not None
             assert self._meters is not None
+            renewal = self._renewal = Renewal(self.shelf, supervisor, self._meters, self._say, self._options)
+            self._stack.callback(renewal.stop)
+            renewal.choose_size()
             with deferred():
                 supervisor.start(opened, self._monitor, self._meters, handed)
                 self.started = True
-            self._renewal = Renewal(self.shelf, supervisor, self._meters, self._say, self._options)
-            self._stack.callback(self._renewal.stop)
+            renewal.start()
         except BaseException:
             self.close()
             raise
@@ -176,6 +179,14 @@ class LiveSession:
         self._files = Recordings(self._monitor, self._options.record, to, self._options.overwrite, self._say)
         # It stops the device itself: on the stack that comes later, but files are complete only then.
         self._stack.callback(self._finish)
+
+    def _check_load(self, slot: Slot) -> None:
+        """Say that a model does not fit, and what would, before the device is opened."""
+        block = self._wish.block_frames or MEASURED_BLOCK_FRAMES
+        if not self._options.auto_quality:
+            found = warning(self.shelf, slot, block)
+            if found is not None:
+                self._say(found)
 
     # -- running --
 

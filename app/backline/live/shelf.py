@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ..engine import Model
 from ..errors import BacklineError, ModelError
+from ..graph import Graph
 from ..passes import BYPASS, INPUT_GAIN, gain_factor
 from .slot import LiveModel, Slot, checked_values, prepared, streams_for
 from .status import ModelView
@@ -120,6 +121,10 @@ class Shelf:
         slot.graph, notes = prepared(slot.model.graph, self.rate_hz, **self._how)
         slot.problem = None
         return notes
+
+    def prepare(self, model: Model) -> Graph:
+        """A model as it would be played here; raises `BacklineError` if it cannot be."""
+        return prepared(model.graph, self.rate_hz, **self._how)[0]
 
     def _check_bypass(self) -> None:
         slot = self.current

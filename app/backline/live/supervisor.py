@@ -42,7 +42,8 @@ _GONE_SECONDS = 1.0
 _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
 _MOST_LOAD = 0.85
-_MEASURED_BLOCK_FRAMES = 64
+#: At which loads are measured where the device's own block is not known yet.
+MEASURED_BLOCK_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Supervisor:
     limiter : bool
     say : callable
         Given sentences a user should see.
+    check : callable
+        Given the first model once it has been measured, before the device is opened.
 
     Attributes
     ----------
@@ -78,7 +81,14 @@ class Supervisor:
         What ended the thread before its time.
     """
 
-    def __init__(self, wish: Open, shelf: Shelf, limiter: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        wish: Open,
+        shelf: Shelf,
+        limiter: bool,
+        say: Callable[[str], None],
+        check: Callable[[Slot], None],
+    ) -> None:
         self.lock = threading.RLock()
         self.state: State = "starting"
         self.trouble: str | None = None
@@ -89,6 +99,7 @@ class Supervisor:
         self._shelf = shelf
         self._limiter = limiter
         self._say = say
+        self._check = check
         self._link: Link | None = None
         self._spare: Link | None = None
         self._spare_at = 0.0
@@ -146,6 +157,8 @@ class Supervisor:
             self._played, self._serial = slot.number, next(self._serials)
             first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
         again = self.state != "starting"
+        if not again:
+            self._check(slot)
         message = Start(
             first,
             self._shelf.rows,
@@ -161,7 +174,7 @@ class Supervisor:
 
     def _compile_message(self, slot: Slot) -> Message:
         streams = streams_for(slot.model, self._shelf.rows)
-        block = self.block_frames or _MEASURED_BLOCK_FRAMES
+        block = self.block_frames or MEASURED_BLOCK_FRAMES
         return slot.compile_message(streams, block, self._shelf.rate_hz)
 
     def _begin_playing(self, link: Link) -> None:

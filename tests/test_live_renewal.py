@@ -1,0 +1,206 @@
+"""Models that change while they play: swaps, files written anew, sizes, and models that do not fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from live_tools import RATE_HZ, backline, finish, write_model, write_take
+
+import backline as library
+from backline.audiofile import read
+from backline.engine import Model
+from backline.errors import BacklineError
+from backline.graph import Graph
+from backline.layers import Conv1d
+from backline.live.session import LiveSession
+from backline.live.slot import LiveModel
+
+PATIENCE_SECONDS = 30.0
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
+        time.sleep(0.01)
+
+
+def gain(factor: float, channels: int = 1) -> Model:
+    return library.conv1d(np.full((channels, 1, 1), factor, np.float32), groups=channels)
+
+
+def write_gain(path: Path, factor: float) -> None:
+    """A model of one weight; renamed into its place, as a trainer should."""
+    library.save(gain(factor), path.with_suffix(".part"), overwrite=True)
+    path.with_suffix(".part").replace(path)
+
+
+@pytest.fixture
+def ones(tmp_path: Path) -> Path:
+    return write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 1), np.float32))
+
+
+# ---- swaps ----
+
+
+def test_a_swap_is_a_straight_line_from_one_model_to_the_other(ones: Path, tmp_path: Path) -> None:
+    with LiveSession(
+        [gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "out.wav"
+    ) as session:
+        session.run(0.1)
+        session.play(1)
+        wait_for("the swap", lambda: not session.status().swapping)
+        assert session.status().playing == 1
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    start = int(np.flatnonzero(y < 0.5)[0]) - 1
+    ramp = np.clip((np.arange(len(y)) - start) / 960, 0.0, 1.0)
+    np.testing.assert_allclose(y, 0.5 - 0.4 * ramp, atol=1e-6)
+
+
+def test_the_latest_of_many_wins(ones: Path, tmp_path: Path) -> None:
+    models = [gain(0.1 * number) for number in range(1, 9)]
+    with LiveSession(models, device="clock", take=ones, record=tmp_path / "out.wav") as session:
+        for index in range(8):
+            session.play(index)
+        session.play(5)
+        wait_for("the swap", lambda: not session.status().swapping)
+    assert read(tmp_path / "out.wav")[0][-1, 0] == pytest.approx(0.6)
+
+
+def test_indexes_wrap_around_and_knobs_are_each_models_own(ones: Path) -> None:
+    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones) as session:
+        session.play(-1)
+        assert session.status().playing == 1
+        session.set_levels(output_gain_db=-6.0)
+        session.play(2)
+        status = session.status()
+        assert (status.playing, status.models[0].output_gain_db, status.models[1].output_gain_db) == (
+            0,
+            0.0,
+            -6.0,
+        )
+
+
+def test_a_model_of_other_channels_cannot_be_played_and_says_why() -> None:
+    wide = library.conv1d(np.ones((2, 2, 1), np.float32))
+    with LiveSession([gain(0.5), wide], device="clock") as session:
+        with pytest.raises(BacklineError, match="takes 2 and gives 2 channels; this session has 1 going in"):
+            session.play(1)
+        assert session.status().playing == 0
+        assert "takes 2" in str(session.status().models[1].problem)
+
+
+def test_a_stereo_model_takes_the_place_of_two_mono_ones(tmp_path: Path) -> None:
+    take = write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 2), np.float32))
+    models = [gain(0.5), library.conv1d(np.array([[[0.1], [0.1]], [[0.2], [0.2]]], np.float32))]
+    with LiveSession(models, device="clock", take=take, record=tmp_path / "out.wav") as session:
+        session.play(1)
+        wait_for("the swap", lambda: not session.status().swapping)
+    np.testing.assert_allclose(read(tmp_path / "out.wav")[0][-1], [0.2, 0.4], rtol=1e-6)
+
+
+def test_a_model_of_another_rate_swaps_in_resampled_and_in_time(ones: Path, golden: Path) -> None:
+    other = library.load(golden / "nam" / "models" / "wavenet.nam")
+    resampled = LiveSession([gain(0.5), other], device="clock", take=ones, rate_hz=44100)
+    with resampled as session:
+        session.play(1)
+        wait_for("the swap", lambda: not session.status().swapping)
+        assert session.status().models[1].latency_ms == pytest.approx(1e3 * 80 / 44100)
+    assert any("resampled from and to 44100 Hz: 1.8 ms later" in note for note in session.notes)
+
+
+# ---- files ----
+
+
+def test_a_file_that_changes_is_heard(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        session.run(0.1)
+        for factor, times in ((0.25, 1), (0.75, 2)):
+            write_gain(path, factor)
+            wait_for("the new version", lambda times=times: session.status().stats.swaps == times)  # type: ignore[misc]
+        assert session.status().models[0].problem is None
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, 0.75)
+    assert 0.25 in y
+    assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
+
+
+def test_a_broken_file_leaves_the_old_sound_and_says_why(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        path.write_bytes(b"half of a mod")
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert "amp.backline" in str(session.status().models[0].problem)
+        write_gain(path, 0.25)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        assert session.status().models[0].problem is None
+    assert any("goes on as it was" in note for note in session.notes)
+    assert set(read(tmp_path / "out.wav")[0][:100, 0]) == {0.5}
+
+
+def test_watch_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    live = backline("live", path, "--device", "clock", "--watch", "--plain", "--seconds", 4)
+    assert live.stdout is not None
+    live.stdout.readline()
+    write_gain(path, 0.25)
+    status, _, err = finish(live)
+    assert status == 0, err
+    assert "loaded again" in err
+
+
+# ---- sizes and loads ----
+
+
+def test_a_size_is_chosen_by_what_it_takes(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full A2 is made to seem too much, then little: the lite one plays first, the full after a calm."""
+    from backline.live import fitting, headroom
+
+    path = golden / "nam" / "models" / "A2.nam"
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    measured = iter([0.1, 0.7])  # of the lite and of the full one
+    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
+    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        weights = [session.shelf.current.model.graph.parameter_count]
+        governed = session._renewal._governed[0]  # type: ignore[union-attr]
+        assert governed is not None
+        governed.governor._loads[1] = 0.5  # the other core has come back
+        wait_for("the larger size", lambda: session.status().stats.swaps == 1)
+        weights.append(session.shelf.current.model.graph.parameter_count)
+    assert weights[0] < weights[1]
+    assert any("quality 1" in note for note in session.notes)
+
+
+def test_one_size_is_said(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.json")
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        session.run(0.3)
+    assert any("comes in one size" in note for note in session.notes)
+
+
+def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
+    """256 by 256 channels at 768 kHz, 450 thousand million multiply-adds a second: no core does that."""
+    shapes = {"in": (256, 1), "middle": (256, 256), "out": (1, 256)}
+    nodes, before = [], "x"
+    for name, (outputs, inputs) in shapes.items():
+        nodes.append(Conv1d(name, before, np.full((outputs, inputs, 9), 1e-3, np.float32)))
+        before = name
+    model = Model(Graph(tuple(nodes), "x", 1, "out", sample_rate_hz=768000.0))
+    with LiveSession(model, device="clock", block_frames=64) as session:
+        session.run(0.01)
+    (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
+    assert "of each block of 64 frames" in note
+    assert "what would fit: the model overdrive" in note or "faster core" in note
