@@ -4,10 +4,10 @@
 
 Prints a line of figures for each part, and exits with 1 if one is not what it has to be:
 
-swaps     a sine through three models that replace one another every 200 ms, knobs turning, on the clock: no step
-          between frames beyond what the models and a crossfade of 20 ms can make
-jack      the same through `backline live` in a terminal, with its screen, and a JACK server at 64 and at 32 frames
-          a period: xruns and their causes; the recording equal to what a JACK client heard, bit for bit
+swaps     a sine through three models that replace one another every 200 ms, knobs turning, on the clock: no
+          step between frames beyond what the models and a crossfade of 20 ms can make
+jack      the same through `backline live` in a terminal, with its screen, and a JACK server at 64 and at 32
+          frames a period: xruns and their causes; the recording is what a JACK client heard, bit for bit
 restarts  the server killed and started anew, five times: how soon the stream is back
 kills     the worker killed, five times
 cycles    a hundred sessions opened and closed: memory, descriptors and processes stay what they were
@@ -47,6 +47,9 @@ FADE_FRAMES = 960
 MODELS = ("a2", "a1-nano")
 
 
+Live = tuple[subprocess.Popen[bytes], Callable[[str], None], list[int]]
+
+
 def sine(frames: int) -> np.ndarray:
     return (AMPLITUDE * np.sin(2 * np.pi * SINE_HZ / RATE_HZ * np.arange(frames))).astype(np.float32)
 
@@ -58,7 +61,7 @@ def paths(folder: Path) -> list[Path | str]:
 
 
 def step_bound(models: list[backline.engine.Model]) -> float:
-    """Most that the output may move from frame to frame: each model on the sine, and between any two a straight line.
+    """Most that the output may move from frame to frame: as each model does, and on lines between any two.
 
     Gains of up to 1 dB and ramps of 20 ms come on top.
     """
@@ -93,8 +96,8 @@ def swaps(folder: Path, seconds: float) -> bool:
     violations, worst = count_steps(read(folder / "swaps.wav")[0][:, 0], bound)
     print(
         f"swaps: {stats['swaps']} swaps in {stats['seconds']:.0f} s, {stats['xruns']} xruns, load mean "
-        f"{100 * stats['load_mean']:.1f} %; largest step {worst:.5f}, bound {bound:.5f}, beyond it {violations}; "
-        f"lost {stats['capture_lost_frames']} frames",
+        f"{100 * stats['load_mean']:.1f} %; largest step {worst:.5f}, bound {bound:.5f}, beyond it "
+        f"{violations}; lost {stats['capture_lost_frames']} frames",
         flush=True,
     )
     return violations == 0 and stats["swaps"] > 0.5 * seconds / SWAP_SECONDS
@@ -104,7 +107,7 @@ def swaps(folder: Path, seconds: float) -> bool:
 
 
 def player(name: str, target: str, seconds: str) -> None:
-    """A JACK client that plays the sine and keeps what it hears by the server's frame count; its own process."""
+    """A JACK client, in a process of its own: plays the sine, keeps what it hears by the server's frame count."""
     import jack
 
     client = jack.Client("soak", servername=name, no_start_server=True)
@@ -147,10 +150,8 @@ def player(name: str, target: str, seconds: str) -> None:
 
 
 @contextmanager
-def on_a_terminal(
-    arguments: list[str], environment: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[str], None], list[int]]]:
-    """`backline` on a terminal of its own, what it draws being read and counted."""
+def on_a_terminal(arguments: list[str], environment: dict[str, str]) -> Iterator[Live]:
+    """`backline` on a terminal of its own: the process, what presses keys, and the bytes it has drawn."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     code = "import sys; from backline.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -158,7 +159,7 @@ def on_a_terminal(
         [sys.executable, "-c", code, *arguments],
         stdin=follower,
         stdout=follower,
-        stderr=subprocess.DEVNULL,
+        stderr=follower,
         env={**os.environ, "TERM": "xterm-256color", **environment},
         start_new_session=True,
     )
@@ -202,11 +203,7 @@ def compare(recorded: np.ndarray, heard: np.ndarray, period: int) -> tuple[int, 
         if shift is not None and fits(shift):
             equal += 1
             continue
-        key = int.from_bytes(block[:2].tobytes(), "little")
-        pairs = recorded[:-1].view(np.uint32).astype(np.uint64) | recorded[1:].view(np.uint32).astype(
-            np.uint64
-        ) << np.uint64(32)
-        candidates = np.flatnonzero(pairs == np.uint64(key))
+        candidates = np.flatnonzero((recorded[:-1] == block[0]) & (recorded[1:] == block[1]))
         found = [int(at) - start for at in candidates if fits(int(at) - start)]
         if found:
             new = min(found, key=lambda at: abs(at - shift) if shift is not None else 0)
@@ -246,16 +243,15 @@ def through_jack(folder: Path, seconds: float, period: int) -> bool:
             status = live.wait(30)
             out, _ = client.communicate()
     saved = json.loads(stats.read_text())
-    summary, logged = saved["summary"], saved["xruns"]
+    summary = saved["summary"]
     total, equal, shifts = compare(read(record)[0][:, 0], np.load(heard), period)
-    own = sum(each["cause"] == "own load" for each in logged)
-    causes = {cause: sum(each["cause"] == cause for each in logged) for cause in {x["cause"] for x in logged}}
+    own = summary["xrun_causes"].get("own load", 0)
     print(
-        f"jack, {period} frames: {summary['swaps']} swaps in {summary['seconds']:.0f} s, {drawn[0] / 1e6:.1f} MB drawn, "
-        f"xruns {summary['xruns']} (causes of the last {len(logged)}: {causes or 'none'}), the client's own "
+        f"jack, {period} frames: {summary['swaps']} swaps in {summary['seconds']:.0f} s, "
+        f"{drawn[0] / 1e3:.0f} kB drawn, xruns {summary['xruns']} ({summary['xrun_causes']}), the client's own "
         f"{json.loads(out)['xruns']}; load p99 {100 * summary['load_p99']:.1f} %, worst "
-        f"{100 * summary['load_worst']:.0f} %; of {total} blocks heard {equal} are in the recording bit for bit, "
-        f"{shifts} shifts",
+        f"{100 * summary['load_worst']:.0f} %; of {total} blocks heard {equal} are in the recording "
+        f"bit for bit, {shifts} shifts",
         flush=True,
     )
     return status == 0 and own == 0 and total > 0 and total - equal <= 2 * (shifts + summary["xruns"] + 1)

@@ -17,6 +17,7 @@ the device
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Cause = Literal["own load", "held up", "late wake-up", "the device"]
 
 #: Callbacks before the one that carries the flag that may be to blame.
 _LOOKED_BACK = 3
+_MOST_COLLECTED = 10_000
 _PRIMING = 16
 #: A block's worth of waiting that is late, in blocks beyond the one that is due.
 _LATE_BLOCKS = 0.5
@@ -122,16 +124,45 @@ def _cause(
     )
 
 
-def summary(log: CallbackLog) -> list[str]:
-    """Sentences on the xruns in a log and what helps against each kind; none if there was none."""
-    found = causes(log)
+class Collector:
+    """The xruns of a whole session, put together from logs that each know the last callbacks only.
+
+    Any thread may call.
+
+    Attributes
+    ----------
+    found : list of Xrun
+        Oldest first; at most 10,000, the first of them.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Xrun] = []
+        self._lock = threading.Lock()
+        self._until_frame = -1
+
+    def collect(self, log: CallbackLog) -> None:
+        """Take what is new in a log."""
+        with self._lock:
+            new = [each for each in causes(log) if each.at_frame > self._until_frame]
+            if new:
+                self._until_frame = new[-1].at_frame
+                self.found += new[: _MOST_COLLECTED - len(self.found)]
+
+    def counts(self) -> dict[str, int]:
+        """How many of each cause."""
+        with self._lock:
+            return dict(Counter(each.cause for each in self.found))
+
+
+def summary(found: Sequence[Xrun]) -> list[str]:
+    """Sentences on xruns and what helps against each kind; none if there was none."""
     if not found:
         return []
     counts = Counter(each.cause for each in found)
     known: Sequence[Cause] = get_args(Cause)
     parts = [f"{counts[cause]} {cause} ({_worst(cause, found)})" for cause in known if counts[cause]]
     plural = "xruns" if len(found) > 1 else "xrun"
-    lines = [f"{len(found)} {plural} in the last {len(log.callbacks)} callbacks: {', '.join(parts)}"]
+    lines = [f"{len(found)} {plural}: {', '.join(parts)}"]
     return lines + [f"{cause}: {_REMEDIES[cause]}" for cause in known if counts[cause]]
 
 

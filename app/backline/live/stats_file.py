@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import AudioFileError, BacklineError
 from ..pending import PendingFile, reason
-from .forensics import causes
+from .forensics import Xrun
 from .status import CALLBACK, CallbackLog
 
 SCHEMA = "backline live statistics"
@@ -39,8 +39,15 @@ class Saved:
     summary: Mapping[str, Any]
 
 
-def save(path: Path, log: CallbackLog, summary: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Write a file; it is there whole or not at all.
+def save(
+    path: Path,
+    log: CallbackLog,
+    summary: Mapping[str, Any],
+    xruns: Sequence[Xrun],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a file; it is there whole or not at all. `xruns` are those of the whole session.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def save(path: Path, log: CallbackLog, summary: Mapping[str, Any], *, overwrite:
         "rate_hz": log.rate_hz,
         "loads": {"edges": log.load_edges.tolist(), "counts": log.load_counts.tolist()},
         "callbacks": columns,
-        "xruns": [asdict(each) for each in causes(log)],
+        "xruns": [asdict(each) for each in xruns],
     }
     pending = PendingFile(path, overwrite=overwrite)
     try:
