@@ -107,7 +107,7 @@ def swaps(folder: Path, seconds: float) -> bool:
 
 
 def player(name: str, target: str, seconds: str) -> None:
-    """A JACK client, in a process of its own: plays the sine, keeps what it hears by the server's frame count."""
+    """A JACK client in its own process: plays the sine, keeps what it hears by the server's frame count."""
     import jack
 
     client = jack.Client("soak", servername=name, no_start_server=True)
@@ -248,8 +248,8 @@ def through_jack(folder: Path, seconds: float, period: int) -> bool:
     own = summary["xrun_causes"].get("own load", 0)
     print(
         f"jack, {period} frames: {summary['swaps']} swaps in {summary['seconds']:.0f} s, "
-        f"{drawn[0] / 1e3:.0f} kB drawn, xruns {summary['xruns']} ({summary['xrun_causes']}), the client's own "
-        f"{json.loads(out)['xruns']}; load p99 {100 * summary['load_p99']:.1f} %, worst "
+        f"{drawn[0] / 1e3:.0f} kB drawn, xruns {summary['xruns']} ({summary['xrun_causes']}), the client's "
+        f"own {json.loads(out)['xruns']}; load p99 {100 * summary['load_p99']:.1f} %, worst "
         f"{100 * summary['load_worst']:.0f} %; of {total} blocks heard {equal} are in the recording "
         f"bit for bit, {shifts} shifts",
         flush=True,
