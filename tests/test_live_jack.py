@@ -209,7 +209,7 @@ def test_a_server_of_another_rate_is_resampled_around(wavenet_file: Path) -> Non
     graph = library.load(wavenet_file).graph
     assert graph.sample_rate_hz == 48000.0
     model = Model(at_rate(graph, 44100.0))
-    # Where in 147 frames, to which 160 of the model's belong, the signal begins is not known: one of these it is.
+    # Where in 147 frames (160 of the model's) the signal begins is not known: one of these it is.
     phases = [
         model(np.concatenate([np.zeros(147 * 40 + k, np.float32), x]))[147 * 40 + k :] for k in range(147)
     ]
