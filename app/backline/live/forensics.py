@@ -89,18 +89,22 @@ def causes(log: CallbackLog) -> list[Xrun]:
     with np.errstate(divide="ignore", invalid="ignore"):
         load = np.where(block_ns > 0, found["busy_ns"] / block_ns, 0.0)
     median = float(np.median(load)) if len(load) else 0.0
-    late_ns = lateness(found["began_ns"], block_ns)
+    late_ns = lateness(found, block_ns)
     since = _beginnings(found["began_ns"], block_ns)
     flagged = np.flatnonzero(found["flags"] & ~np.uint32(_PRIMING))
     return [_cause(found, load, late_ns, block_ns, median, int(at), int(since[at])) for at in flagged]
 
 
-def lateness(began_ns: np.ndarray, block_ns: np.ndarray) -> np.ndarray:
-    """How much later than the block before lasts each callback began; 0 for the first and after pauses."""
-    late = np.zeros(len(began_ns))
-    if len(began_ns) > 1:
-        gaps = np.diff(began_ns).astype(np.float64)
-        late[1:] = np.where(gaps < _PAUSE_NS + block_ns[:-1], np.maximum(gaps - block_ns[:-1], 0.0), 0.0)
+def lateness(callbacks: np.ndarray, block_ns: np.ndarray) -> np.ndarray:
+    """How much later than it could each callback began, in nanoseconds; 0 for the first and after pauses.
+
+    It is due when the block before is over, or that block's callback, whichever takes longer.
+    """
+    late = np.zeros(len(callbacks))
+    if len(callbacks) > 1:
+        gaps = np.diff(callbacks["began_ns"]).astype(np.float64)
+        due = np.maximum(block_ns[:-1], callbacks["busy_ns"][:-1])
+        late[1:] = np.where(gaps < _PAUSE_NS + block_ns[:-1], np.maximum(gaps - due, 0.0), 0.0)
     return late
 
 

@@ -90,7 +90,7 @@ def _draw_loads(axes: Any, log: CallbackLog, seconds: np.ndarray, xruns: list[Xr
 
 def _draw_lateness(axes: Any, log: CallbackLog, seconds: np.ndarray, xruns: list[Xrun]) -> None:
     block_ns = 1e9 * log.callbacks["frames"].astype(np.float64) / log.rate_hz
-    axes.plot(seconds, lateness(log.callbacks["began_ns"], block_ns) / 1e6, linewidth=0.6, color="C0")
+    axes.plot(seconds, lateness(log.callbacks, block_ns) / 1e6, linewidth=0.6, color="C0")
     _mark(axes, log, seconds, xruns, labelled=False)
     axes.set_ylim(bottom=0)
     _label(axes, "How much later than a block after the one before it began", "seconds before the end", "ms")
