@@ -231,6 +231,7 @@ void bl_voices_process(bl_host *host, int64_t frames)
     const int moving = stage == BL_STAGE_STRETCH || stage == BL_STAGE_RELAX;
     host->doing |= DOING[stage];
     int32_t wild = run_voice(host, host->playing, host->output, frames);
+    wild = stage == BL_STAGE_SILENT ? 0 : wild; /* it is not heard yet */
     delay_voice(host, host->playing, host->output, frames, moving);
     if (DOING[stage] & BL_DOING_TWO) {
         const int32_t unheard = run_voice(host, host->entering, host->second, frames);
