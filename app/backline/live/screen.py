@@ -62,7 +62,13 @@ class Panel(Widget):
     def __init__(self, name: str, draw: Callable[[int, int], Sequence[Line]]) -> None:
         super().__init__(id=name)
         self._draw = draw
+        self._title = ""
         self.lines: list[Line] = []
+
+    def name_it(self, title: str) -> None:
+        """Have a title in the border; to set one is to draw the panel again, even if it is the same."""
+        if title != self._title:
+            self.border_title = self._title = title
 
     def redraw(self) -> None:
         """Look whether there is something new to show."""
@@ -227,7 +233,7 @@ class LiveScreen(App[None]):
                 panel.styles.height = rows
                 panel.set_class(name in wanted.boxed, "boxed")
         for name, panel in self.panels.items():
-            panel.border_title = self.view.title_of(name, panel.size.width)
+            panel.name_it(self.view.title_of(name, panel.size.width))
             panel.redraw()
 
     def pointed(self, panel: str, how: str, at: tuple[int, int], size: tuple[int, int]) -> None:
