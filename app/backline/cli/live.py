@@ -155,7 +155,8 @@ def play(session: LiveSession, seconds: float | None, how: str | None) -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt), session:
             say(session.messages())
-            if how is None and sys.stdout.isatty() and sys.stdin.isatty():
+            # The screen is drawn on stderr, as Textual does, and read from stdin.
+            if how is None and all(each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)):
                 from ..live.screen import run_screen
 
                 run_screen(session, seconds_over=lambda: session.is_over(seconds))

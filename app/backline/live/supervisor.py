@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import BacklineError, DeviceError
 from .devices import Device
+from .forensics import Collector
 from .link import Link
 from .messages import (
     Compiled,
@@ -38,6 +39,7 @@ _COMPILE_SECONDS = 60.0
 _RETRY_SECONDS = 0.3
 _REOPEN_SECONDS = 6.0
 _SPARE_SECONDS = 1.0
+_COLLECT_SECONDS = 0.5  # the log holds some seconds of callbacks
 _GONE_SECONDS = 1.0
 _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
@@ -79,6 +81,7 @@ class Supervisor:
         Times the device came back.
     failure : Exception or None
         What ended the thread before its time.
+    xruns : forensics.Collector
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Supervisor:
         self.reopened = 0
         self.failure: Exception | None = None
         self.running: Running | None = None
+        self.xruns = Collector()
         self._wish = wish
         self._shelf = shelf
         self._limiter = limiter
@@ -109,6 +113,7 @@ class Supervisor:
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
         self._retry_at = 0.0
+        self._xruns_seen, self._collect_at = 0, 0.0
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -291,6 +296,9 @@ class Supervisor:
 
     def _check_health(self, now: float) -> None:
         stats = self._meters.poll()
+        if stats.xruns != self._xruns_seen and now >= self._collect_at:
+            self._xruns_seen, self._collect_at = stats.xruns, now + _COLLECT_SECONDS
+            self.xruns.collect(self._monitor.log())
         if stats.frames != self._moved[0]:
             self._moved = (stats.frames, now)
         elif now - self._moved[1] > self.patience(_GONE_SECONDS):
