@@ -13,6 +13,11 @@ from pathlib import Path
 
 WAIT_SECONDS = 20.0
 
+#: Ends a server once whoever holds the other end of its input has gone: left behind by a run that was killed,
+#: one would play on for ever, at real-time priority. First asked to, as one that is killed keeps its place in
+#: a table of eight that all servers share.
+_GUARD = 'cat > /dev/null; grep -qx jackd "/proc/$0/comm" && kill "$0" && sleep 5 && kill -9 "$0"'
+
 
 class NoServer(Exception):
     """jackd, or what is needed to talk to it, is not there or does not start; says which."""
@@ -31,22 +36,27 @@ class Server:
         Whether it and its clients run at real-time priority.
     driver : list of str
         Arguments of jackd.
+    guard : subprocess.Popen
+        Ends it should this process be killed.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     real_time: bool
     driver: list[str]
+    guard: subprocess.Popen[bytes]
 
     def kill(self) -> None:
         """End it without a warning."""
         self.process.kill()
         self.process.wait()
+        _dismiss(self.guard)
 
     def restart(self) -> None:
         """Start it again under the same name; returns when it takes clients."""
         new = _started(self.name, self.driver)
-        self.process, self.real_time = new.process, new.real_time
+        _dismiss(self.guard)
+        self.process, self.real_time, self.guard = new.process, new.real_time, new.guard
 
 
 @contextlib.contextmanager
@@ -61,6 +71,7 @@ def jack_server(rate_hz: int, period_frames: int) -> Iterator[Server]:
             # One that was killed keeps its place in a table of eight that all servers share; so let it end.
             server.restart()
         _end(server.process)
+        _dismiss(server.guard)
         for left in Path("/dev/shm").glob(f"jack_*{name}*"):  # by clients that the server did not outlive
             left.unlink(missing_ok=True)
 
@@ -76,13 +87,21 @@ def _started(name: str, driver: list[str]) -> Server:
             )
         except OSError as error:
             raise NoServer("jackd is not installed: apt install jackd2") from error
+        guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, str(process.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what ends this process may be meant for its whole group
+        )
         try:
             if _takes_clients(process, name):
-                return Server(name, process, "-R" in priority, driver)
+                return Server(name, process, "-R" in priority, driver, guard)
         except BaseException:
             _end(process)
+            _dismiss(guard)
             raise
         _end(process)
+        _dismiss(guard)
     raise NoServer("jackd does not start here")
 
 
@@ -113,3 +132,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _dismiss(guard: subprocess.Popen[bytes]) -> None:
+    guard.kill()
+    guard.communicate()

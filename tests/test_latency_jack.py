@@ -6,6 +6,7 @@ periods: such rounds are repeated, and one that had xruns to the last proves not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -24,7 +25,8 @@ jack = pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client
 pytestmark = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed")
 
 RATE_HZ, PERIOD = 48000, 256
-WAIT_SECONDS = 20.0
+#: For what comes at once, on a machine that is busy with something else.
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def test_an_output_connected_to_an_input_is_late_by_a_period(server: Server) -> 
         capture_output=True,
         text=True,
         env={**__import__("os").environ, "JACK_DEFAULT_SERVER": server.name},
-        timeout=WAIT_SECONDS * 3,
+        timeout=WAIT_SECONDS,
     )
     assert process.returncode == 0, process.stderr
     delay, xruns, claimed = json.loads(process.stdout)
@@ -162,13 +164,15 @@ def test_a_server_that_dies_is_one_sentence() -> None:
     try:
         with jack_server(RATE_HZ, PERIOD) as server:
             process = backline(
-                "latency", "--device", "system", "--rounds", 1, "--wait", 60, JACK_DEFAULT_SERVER=server.name
+                "latency", "--device", "system", "--rounds", 1, "--wait", 15, JACK_DEFAULT_SERVER=server.name
             )
             client = jack.Client("watch", servername=server.name, no_start_server=True)
             wait_for("PortAudio's ports", lambda: bool(client.get_ports("PortAudio:")))
             client.close()
             server.process.send_signal(signal.SIGTERM)
-            server.process.wait(WAIT_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs at its end has died too
+                server.process.wait(WAIT_SECONDS)
+            # The command gives up after 5 + 3 * (15 + 5.1) seconds, if what it started hangs.
             status, out, err = finish(process, 200)
     except NoServer as error:
         pytest.skip(str(error))
