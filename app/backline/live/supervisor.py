@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import BacklineError, DeviceError
+from ..native import lib
 from .devices import Device
 from .forensics import Collector
 from .link import Link
@@ -110,6 +111,7 @@ class Supervisor:
         self._serials = itertools.count(1)
         self._serial = 0
         self._played = 0  # number of the model that was sent last
+        self._latency_frames = 0  # of that model
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
         self._retry_at = 0.0
@@ -160,6 +162,7 @@ class Supervisor:
         with self.lock:
             self._compiled = {slot.number}
             self._played, self._serial = slot.number, next(self._serials)
+            self._latency_frames = slot.graph.latency_frames
             first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
         again = self.state != "starting"
         if not again:
@@ -241,18 +244,24 @@ class Supervisor:
             return
         if slot.number == self._played or slot.number not in self._compiled:
             return
-        both = (slot.load or 0.0) + self._meters.last.load_recent
-        if both > _MOST_LOAD:
-            self._say(
-                f"{slot.model.name}: does not fit beside the one that plays ({100 * both:.0f} % of the time "
-                "there is): fading out and in"
-            )
+        why = self._why_alone(slot)
+        if why is not None:
+            self._say(f"{slot.model.name}: {why}: fading out and in")
         self._played, self._serial = slot.number, next(self._serials)
-        entrance = slot.entrance(
-            self._serial, self._shelf.levels, self._shelf.rate_hz, alone=both > _MOST_LOAD
-        )
+        self._latency_frames = slot.graph.latency_frames
+        entrance = slot.entrance(self._serial, self._shelf.levels, self._shelf.rate_hz, alone=why is not None)
         with contextlib.suppress(DeviceError):
             self._link.send(Play(entrance))
+
+    def _why_alone(self, slot: Slot) -> str | None:
+        """Why a model cannot run beside the one that plays; None if it can."""
+        both = (slot.load or 0.0) + self._meters.last.load_recent
+        if both > _MOST_LOAD:
+            return f"does not fit beside the one that plays ({100 * both:.0f} % of the time there is)"
+        apart = abs(slot.graph.latency_frames - self._latency_frames)
+        if apart > lib.BL_HOST_EVEN_FRAMES:
+            return f"is {apart} frames away from the one that plays, too far to be crossfaded in time"
+        return None
 
     # -- the thread --
 
