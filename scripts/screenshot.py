@@ -27,10 +27,11 @@ SECONDS, LOOKS_PER_SECOND = 75, 20
 #: Of the session, when that begins.
 START_SECONDS = 1768.0
 
+DEVICE = "4 Scarlett 2i2 USB (ALSA)"
 MODELS = (
-    ModelView("Clean Twin.nam", loudness_db=-19.2, latency_ms=0.0),
+    ModelView("Clean Twin", loudness_db=-19.2, latency_ms=0.0),
     ModelView(
-        "Plexi, dimed.nam",
+        "Plexi, dimed",
         knobs=(
             Knob("drive", 0.5, 0.0, 1.0),
             Knob("bass", 0.5, 0.0, 1.0),
@@ -42,13 +43,12 @@ MODELS = (
         output_gain_db=-3.5,
         loudness_db=-14.8,
     ),
-    ModelView("Rectified 5150, training.nam", loudness_db=-13.1),
+    ModelView("Rectified, training", loudness_db=-13.1),
 )
 MESSAGES = (
-    (3.0, "48 kHz, 64 frames, 5.4 ms round trip as PortAudio reports it"),
-    (31.0, "Scarlett 2i2 USB has gone: waiting for it"),
-    (33.5, "Scarlett 2i2 USB is back after 2.5 s: same models, knobs and levels"),
-    (52.0, "Rectified 5150, training.nam has changed: loaded again"),
+    (31.0, f"{DEVICE}: stopped by itself; waiting for {DEVICE} to come back"),
+    (33.5, f"{DEVICE}: is back"),
+    (52.0, "Rectified, training: loaded again"),
 )
 
 
@@ -112,8 +112,8 @@ class StillHand:
             output_latency_ms=3.4,
             rate_hz=RATE_HZ,
             block_frames=64,
-            source="Scarlett 2i2 USB, input 1",
-            sink="Scarlett 2i2 USB, outputs 1-2",
+            source=DEVICE,
+            sink=DEVICE,
             models=MODELS,
             playing=1,
             input_gain_db=4.5,

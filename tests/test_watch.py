@@ -55,6 +55,17 @@ def test_a_vanished_file_is_told_when_it_is_back(file: Path) -> None:
     assert [watch.poll(), watch.poll()] == [[], [file]]
 
 
+def test_what_stays_away_has_gone(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.nam"
+    other.write_text("two")
+    watch = Watch([file, other])
+    file.rename(tmp_path / "elsewhere")
+    told = [(watch.poll(), watch.gone) for _ in range(9)]
+    assert told == [([], set())] * 7 + [([], {file})] * 2
+    (tmp_path / "elsewhere").rename(file)
+    assert (watch.poll(), watch.gone) == ([], set())
+
+
 def test_one_that_is_not_there_yet(tmp_path: Path) -> None:
     watch = Watch([tmp_path / "later"])
     assert watch.poll() == []

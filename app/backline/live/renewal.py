@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..engine import Model
-from ..errors import BacklineError
+from ..errors import BacklineError, ModelError
 from .fitting import Governed, governed
 from .meters import Meters
 from .options import Options
@@ -56,6 +56,7 @@ class Renewal:
         self._watch = Watch(paths) if options.watch else None
         self._governed: dict[int, Governed | None] = {}
         self._overloads = 0  # xruns by own load that have been seen
+        self._gone: dict[int, str | None] = {}  # by index: how stale a model was before its file went
         self._busy = (0, 0.0)  # frames, and the time callbacks took for them, in frames
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,15 +76,28 @@ class Renewal:
     def _run(self) -> None:
         try:
             while not self._ending.wait(_POLL_SECONDS):
-                for path in self._watch.poll() if self._watch is not None else ():
-                    for index, slot in enumerate(self._shelf.slots):
-                        if slot.source.path == path:
-                            self._governed.pop(index, None)
-                            self._load(index, slot.quality, "loaded again")
+                if self._watch is not None:
+                    self._look(self._watch)
                 if self._auto_quality:
                     self._observe()
         except Exception as error:  # nobody sees what a thread raises: whoever runs the session asks for it
             self.failure = error
+
+    def _look(self, watch: Watch) -> None:
+        """Load what has been written anew, and say what has gone, until it is back."""
+        for path in watch.poll():
+            for index, slot in enumerate(self._shelf.slots):
+                if slot.source.path == path:
+                    self._gone.pop(index, None)
+                    self._governed.pop(index, None)
+                    self._load(index, slot.quality, "loaded again")
+        for index, slot in enumerate(self._shelf.slots):
+            if slot.source.path in watch.gone:
+                if index not in self._gone:
+                    self._gone[index] = slot.stale
+                    self._keep(index, ModelError(f"{slot.source.path}: has gone"))
+            elif index in self._gone:
+                slot.stale = self._gone.pop(index)
 
     # -- sizes --
 
@@ -149,7 +163,7 @@ class Renewal:
 
     def _keep(self, index: int, error: BacklineError) -> None:
         slot = self._shelf.slots[index]
-        slot.problem = str(error)
+        slot.stale = str(error)
         self._say(f"{slot.model.name} goes on as it was: {error}")
 
     def stop(self) -> None:

@@ -64,6 +64,9 @@ class Slot:
     load : float or None
         Share of the time a block lasts that it takes alone; None until a worker has measured it.
     problem : str or None
+        Why it cannot be played.
+    stale : str or None
+        Why it is no newer, though it plays.
     """
 
     source: LiveModel
@@ -74,6 +77,7 @@ class Slot:
     output_gain_db: float = 0.0
     load: float | None = None
     problem: str | None = None
+    stale: str | None = None
 
     @property
     def model(self) -> Model:
@@ -90,7 +94,7 @@ class Slot:
             output_gain_db=self.output_gain_db,
             loudness_db=float(loudness) if isinstance(loudness, int | float) else None,
             latency_ms=1e3 * self.graph.latency_frames / rate_hz,
-            problem=self.problem,
+            problem=self.problem or self.stale,
         )
 
     def compile_message(self, streams: int, block_frames: int, rate_hz: float) -> Compile:
