@@ -67,6 +67,9 @@ def jack_server(rate_hz: int, period_frames: int) -> Iterator[Server]:
     try:
         yield server
     finally:
+        if server.process.poll() is not None:
+            # One that was killed keeps its place in a table of eight that all servers share; so let it end.
+            server.restart()
         _end(server.process)
         _dismiss(server.guard)
         for left in Path("/dev/shm").glob(f"jack_*{name}*"):  # by clients that the server did not outlive

@@ -70,6 +70,7 @@ def make(
     rate_hz: float = RATE_HZ,
     capture_frames: int = CAPTURE,
     heard_frames: int = 0,
+    latency_frames: int = 0,
     **options: Any,
 ) -> WatchedHost:
     """A host around a levelled model, its device's input as wide as the map needs or as said."""
@@ -78,7 +79,7 @@ def make(
         rate_hz, streams * model.input_channels, streams * model.output_channels, capture_frames, heard_frames
     )
     return WatchedHost(
-        entry(model, streams),
+        entry(model, streams, latency_frames=latency_frames),
         monitor,
         input_map=inputs,
         output_map=outputs,

@@ -450,8 +450,9 @@ def test_demo(cli, tmp_path):
 
 
 def test_demo_plays_if_there_is_a_device(monkeypatch, cli, tmp_path, wavenet_file):
-    from backline import demo, host, library
+    from backline import demo, library
     from backline.errors import DeviceError
+    from backline.live import devices as host
 
     monkeypatch.setattr(library, "shipped", lambda: {demo.MODEL: wavenet_file})
     played: list[tuple[int, float]] = []

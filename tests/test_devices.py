@@ -318,3 +318,15 @@ def test_a_command_with_a_device_that_is_not_there(model: Path) -> None:
     assert err.count("\n") == 1
     assert err.startswith("backline: error: ")
     assert not out
+
+
+def test_devices_that_come_and_go_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = host.Device(0, "Card", "ALSA", 2, 2, 48000.0)
+    looks = iter([[host.CLOCK_DEVICE], [card, host.CLOCK_DEVICE], [host.CLOCK_DEVICE]])
+    monkeypatch.setattr("backline.live.probe.listed_devices", lambda: next(looks))
+    monkeypatch.setattr(sys.modules["backline.cli.devices"], "_WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("time.monotonic", iter([0.0, 0.0, 0.0, 9.0]).__next__)
+    assert main(["devices", "--watch", "--seconds", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["+ clock", "+ 0 Card (ALSA)", "- 0 Card (ALSA)"]

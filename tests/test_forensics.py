@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backline.live.forensics import causes, summary
+from backline.live.forensics import Collector, causes, summary
 from backline.live.status import CALLBACK, CallbackLog
 
 RATE_HZ = 48000.0
@@ -76,7 +76,7 @@ def test_two_models_are_their_own_fault_and_it_is_said(delay: int) -> None:
     run(device)
     (xrun,) = causes(device.log())
     assert (xrun.cause, xrun.doing) == ("own load", ("a second model running",))
-    assert "a second model running" in summary(device.log())[0]
+    assert "a second model running" in summary(causes(device.log()))[0]
 
 
 @pytest.mark.parametrize("delay", [1, 2])
@@ -113,8 +113,8 @@ def test_all_kinds_are_summed_up_with_what_helps() -> None:
         run(device)
         device.call(**what)
     run(device)
-    lines = summary(device.log())
-    assert lines[0].startswith("4 xruns in the last 254 callbacks: 1 own load (up to 150 % of a block")
+    lines = summary(causes(device.log()))
+    assert lines[0].startswith("4 xruns: 1 own load (up to 150 % of a block")
     assert "1 held up (up to 300 % of a block)" in lines[0]
     assert "1 late wake-up (up to 4.0 ms)" in lines[0]
     assert "1 the device" in lines[0]
@@ -124,6 +124,17 @@ def test_all_kinds_are_summed_up_with_what_helps() -> None:
         "late wake-up",
         "the device",
     ]
+
+
+def test_a_collector_has_each_xrun_once_also_those_that_logs_forget() -> None:
+    device, collector = Device(usual=0.05), Collector()
+    for number in range(20):
+        run(device, 30)
+        device.call(2.0 + number)
+        run(device, 3)
+        whole = device.log()
+        collector.collect(CallbackLog(RATE_HZ, whole.callbacks[-50:], whole.load_edges, whole.load_counts))
+    assert [each.load for each in collector.found] == pytest.approx(np.arange(2.0, 22.0), rel=1e-3)
 
 
 def test_a_pause_is_no_lateness() -> None:
@@ -137,9 +148,9 @@ def test_a_pause_is_no_lateness() -> None:
 
 def test_without_xruns_there_is_nothing_to_say() -> None:
     device = Device()
-    assert summary(device.log()) == []
+    assert summary(causes(device.log())) == []
     run(device)
-    assert (causes(device.log()), summary(device.log())) == ([], [])
+    assert causes(device.log()) == []
 
 
 def test_priming_is_no_xrun_and_the_first_callback_may_be_one() -> None:
@@ -168,4 +179,4 @@ def test_any_log_is_read(rows: list[tuple[int, ...]]) -> None:
     log = CallbackLog(RATE_HZ, np.array(rows, CALLBACK), np.linspace(0, 1, 3), np.zeros(2, np.int64))
     flagged = sum(1 for row in rows if row[3] & ~16)
     assert len(causes(log)) == flagged
-    assert bool(summary(log)) == bool(flagged)
+    assert bool(summary(causes(log))) == bool(flagged)

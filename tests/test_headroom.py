@@ -51,6 +51,21 @@ def test_a_model_of_one_size_has_one() -> None:
     assert only.quality == 1.0
 
 
+@pytest.mark.parametrize(
+    "limits", [(0.5, 1.0), (0.03, 0.05, 1.0), (0.5, 0.52, 0.54, 1.0), (0.2, 0.21, 0.9, 1.0)]
+)
+def test_sizes_that_lie_close_together_are_found(limits: tuple[float, ...]) -> None:
+    models = [wide(4 + index) for index in range(len(limits))]
+
+    def load(quality: float) -> Model:
+        """Which of a container's models a quality stands for, as NeuralAmpModelerCore chooses."""
+        return next((m for m, limit in zip(models, limits, strict=True) if quality < limit), models[-1])
+
+    found = sizes(load)
+    assert [size.model for size in found] == models
+    assert all(load(size.quality) is size.model for size in found)
+
+
 def test_verdicts() -> None:
     assert verdict("amp", 0.5) is None
     assert verdict("amp", 0.9) == "amp: leaves hardly any time: it takes 90 % of each block"

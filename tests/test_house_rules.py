@@ -38,7 +38,7 @@ CHAIN = (
 )
 #: Each is imported in one module.
 WRAPPED = (
-    *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "safetensors"),
+    *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "safetensors", "textual"),
     "backline._native",
 )
 

@@ -22,6 +22,8 @@ from jack_server import NoServer, Server, jack_server
 from live_tools import RATE_HZ, backline, finish, noise, write_model
 
 import backline as library
+from backline.engine import Model
+from backline.rates import at_rate
 
 jack = pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client package is not installed")
 pytestmark = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed")
@@ -194,6 +196,31 @@ def test_a_nam_model_comes_back_bit_for_bit(server: Server, golden: Path) -> Non
     expected = library.load(model)(x)
     delay = delay_of(player.heard, expected)
     np.testing.assert_array_equal(player.heard[delay : delay + len(x)], expected)
+
+
+def test_a_server_of_another_rate_is_resampled_around(wavenet_file: Path) -> None:
+    """A model for 48 kHz on a server at 44.1 kHz: what comes back is the resampled model's, bit for bit."""
+    x = noise(RATE_HZ // 2)[:, 0]
+    try:
+        with jack_server(44100, PERIOD) as server:
+            player, summary = through_live(server, wavenet_file, x, True)
+    except NoServer as error:
+        pytest.skip(str(error))
+    graph = library.load(wavenet_file).graph
+    assert graph.sample_rate_hz == 48000.0
+    model = Model(at_rate(graph, 44100.0))
+    # Where in 147 frames (160 of the model's) the signal begins is not known: one of these it is.
+    phases = [
+        model(np.concatenate([np.zeros(147 * 40 + k, np.float32), x]))[147 * 40 + k :] for k in range(147)
+    ]
+    delays = [delay_of(player.heard, each[:4000]) for each in phases]
+    equal = [
+        np.array_equal(player.heard[delay : delay + len(x)], each)
+        for delay, each in zip(delays, phases, strict=True)
+    ]
+    assert sum(equal) == 1
+    assert summary["sample_rate_hz"] == 44100.0
+    assert any("resampled from and to 44100 Hz" in note for note in summary["notes"])  # type: ignore[attr-defined]
 
 
 def test_in_real_time_what_was_delivered_is_the_offline_render(server: Server, tmp_path: Path) -> None:

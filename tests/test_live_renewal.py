@@ -16,7 +16,7 @@ from backline.audiofile import read
 from backline.engine import Model
 from backline.errors import BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d
+from backline.layers import Conv1d, Delay
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
 
@@ -204,3 +204,29 @@ def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
     (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
     assert "of each block of 64 frames" in note
     assert "what would fit: the model overdrive" in note or "faster core" in note
+
+
+def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
+    ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backline.live.supervisor._MOST_LOAD", 0.0)
+    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "x.wav") as session:
+        session.run(0.1)
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+    y = read(tmp_path / "x.wav")[0][:, 0]
+    assert (y[0], y.min(), y[-1]) == (0.5, 0.0, np.float32(0.1))
+    assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
+    assert any("does not fit beside the one that plays" in note for note in session.notes)
+
+
+def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> None:
+    graph = gain(0.5).graph
+    late = Graph(
+        (*graph.nodes, Delay("late", graph.output, 9000)), graph.input, 1, "late", latency_frames=9000
+    )
+    with LiveSession([gain(0.5), Model(late)], device="clock", take=ones) as session:
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+    assert any("9000 frames away from the one that plays" in note for note in session.notes)

@@ -37,14 +37,15 @@ static float peak_of(const float *line, int64_t frames)
 }
 
 /* Above the knee a curve that leaves it with slope 1 and never reaches 1: no delay, no memory, no change below.
- * With u the excess over what is left to 1, that is u / (1 + u) of it. */
+ * With u the excess over what is left to 1, that is u / (1 + u) of it, or all but 1 / (1 + u): each rounding of
+ * the latter is monotonic, and so is the whole. */
 static void limit(bl_monitor *monitor, float *line, int64_t frames)
 {
     int32_t limited = 0;
     for (int64_t frame = 0; frame < frames; frame++) {
         const float x = line[frame], magnitude = __builtin_fabsf(x);
         const float excess = (magnitude - KNEE) / (1.0f - KNEE);
-        float bent = KNEE + (1.0f - KNEE) * (excess / (1.0f + excess));
+        float bent = 1.0f - (1.0f - KNEE) / (1.0f + excess);
         bent = bent < CEILING ? bent : CEILING;
         const int over = magnitude > KNEE;
         limited += over;

@@ -24,12 +24,18 @@ static void retire(bl_host *host, bl_voice *voice)
 
 static int32_t longer(int32_t a, int32_t b) { return a > b ? a : b; }
 
+/* How much later the entering voice is than the playing one, as far as the delay lines reach. */
+static int32_t apart_frames(const bl_host *host)
+{
+    const int32_t apart = host->entering->entry.latency_frames - host->playing->entry.latency_frames;
+    return apart > BL_HOST_EVEN_FRAMES ? BL_HOST_EVEN_FRAMES : longer(apart, -BL_HOST_EVEN_FRAMES);
+}
+
 /* Both delay lines have to be full before anything is heard at a delay. */
 static int32_t warming(const bl_host *host)
 {
-    const bl_entry *in = &host->entering->entry;
-    const int32_t apart = in->latency_frames - host->playing->entry.latency_frames;
-    return longer(in->warm_frames, apart < 0 ? -apart : apart);
+    const int32_t apart = apart_frames(host);
+    return longer(host->entering->entry.warm_frames, apart < 0 ? -apart : apart);
 }
 
 static void begin_alone(bl_host *host)
@@ -57,7 +63,7 @@ static void settle_down(bl_host *host)
 static void end_warm(bl_host *host)
 {
     bl_voice *playing = host->playing, *entering = host->entering;
-    const int32_t apart = entering->entry.latency_frames - playing->entry.latency_frames;
+    const int32_t apart = apart_frames(host);
     entering->delay_frames = apart < 0 ? -apart : 0;
     host->moved_from = playing->delay_frames;
     playing->delay_frames = apart > 0 ? apart : 0;
@@ -122,7 +128,9 @@ void bl_voices_relieve(bl_host *host)
 
 void bl_voices_obey(bl_host *host, bl_command command)
 {
-    bl_voice *voices[] = {host->playing, host->entering};
+    /* One that is offered is entering, or plays already, or waits for the end of the fade at the beginning. */
+    bl_voice *offered = bl_handoff_get(&host->offered);
+    bl_voice *voices[] = {host->playing, offered == host->playing ? NULL : offered};
     for (int32_t i = 0; i < 2; i++) {
         if (voices[i] && voices[i]->entry.serial == command.serial) {
             bl_engine_set(voices[i]->entry.engine, command.knob, command.value, command.at_frame);
@@ -223,6 +231,7 @@ void bl_voices_process(bl_host *host, int64_t frames)
     const int moving = stage == BL_STAGE_STRETCH || stage == BL_STAGE_RELAX;
     host->doing |= DOING[stage];
     int32_t wild = run_voice(host, host->playing, host->output, frames);
+    wild = stage == BL_STAGE_SILENT ? 0 : wild; /* it is not heard yet */
     delay_voice(host, host->playing, host->output, frames, moving);
     if (DOING[stage] & BL_DOING_TWO) {
         const int32_t unheard = run_voice(host, host->entering, host->second, frames);

@@ -1,4 +1,4 @@
-"""What is drawn on a terminal: tables, a live panel, progress bars; the sole importer of rich, lazily.
+"""What is drawn on a terminal: tables, progress bars; the sole importer of rich, lazily.
 
 All text is taken literally: what a model or a device says of itself may hold brackets, which rich would take
 for styles.
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _ENDLESS_CELLS = 10_000
 #: What is folded stays at least so wide.
 _FOLDED_CELLS = 12
-#: Pieces of a line with their styles; "" is plain.
-Line = Sequence[tuple[str, str]]
 
 
 def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
@@ -84,23 +82,6 @@ def _print_rows(table: Table, rows: Iterable[Sequence[str]], least_cells: int = 
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
-
-
-@contextlib.contextmanager
-def live_panel(title: str, subtitle: str, width: int) -> Iterator[Callable[[Iterable[Line]], None]]:
-    """Show a panel in place until the block ends; what it yields replaces the panel's lines."""
-    from rich.console import Group
-    from rich.live import Live
-    from rich.panel import Panel
-    from rich.text import Text
-
-    with Live(auto_refresh=False, transient=True) as screen:
-
-        def show(lines: Iterable[Line]) -> None:
-            content = Group(*(Text.assemble(*line) for line in lines))
-            screen.update(Panel(content, title=title, subtitle=subtitle, width=width), refresh=True)
-
-        yield show
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -152,17 +153,19 @@ def live_model(name: str, layers: Any, quality: float, calibrate: float | None) 
 
 def play(session: LiveSession, seconds: float | None, how: str | None) -> None:
     """Run a session to its end, Ctrl-C included, and print how it goes and how it went."""
+    on_screen = how is None and has_screen()
     try:
         with contextlib.suppress(KeyboardInterrupt), session:
-            say(session.messages())
-            if how is None and sys.stdout.isatty() and sys.stdin.isatty():
+            if on_screen:
                 from ..live.screen import run_screen
 
                 run_screen(session, seconds_over=lambda: session.is_over(seconds))
             else:
+                say(session.messages())
                 session.run(seconds, partial(print_status, session, how == "json"))
     finally:
-        say(session.messages())
+        # What the screen has shown went with it: all of it once more.
+        say(session.notes if on_screen else session.messages())
         if session.started:
             summary = session.summary()
             tell(
@@ -171,6 +174,12 @@ def play(session: LiveSession, seconds: float | None, how: str | None) -> None:
                 else closing(summary)
             )
             say(session.causes())
+
+
+def has_screen() -> bool:
+    """Whether there is a terminal to draw on, which Textual does by way of stderr, and to read keys from."""
+    terminal = all(each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr))
+    return terminal and os.environ.get("TERM") != "dumb"
 
 
 def print_status(session: LiveSession, as_json: bool, status: LiveStatus) -> None:

@@ -69,6 +69,23 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return blank + text if right else text + blank
 
 
+def folded(text: str, width: int) -> list[str]:
+    """Text in as many lines of at most so many columns as it needs, broken between words where it can be."""
+    lines, line = [], ""
+    for word in one_line(text).split():
+        if line and cells(line) + 1 + cells(word) <= width:
+            line += " " + word
+            continue
+        lines += [line] if line else []
+        line = ""
+        for character in word:  # of which few are longer than a line
+            if line and cells(line + character) > width:
+                lines.append(line)
+                line = ""
+            line += character
+    return [*lines, line] if line else lines
+
+
 def length(line: Iterable[Piece]) -> int:
     """Columns of a line."""
     return sum(cells(text) for text, _ in line)
@@ -387,7 +404,9 @@ def keys_line(line: Iterable[tuple[int, Item]], lit: Iterable[str]) -> Iterator[
     lit = set(lit)
     for _, item in line:
         if item.key in lit:
-            yield item.shown[:-1], "on"
+            # Nothing but its name is lit: neighbours stay apart.
+            yield " ", ""
+            yield item.shown[1:-1], "on"
             yield " ", ""
         else:
             yield f" {item.key}", "accent"

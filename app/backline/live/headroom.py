@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,8 @@ _LARGEST_BLOCK_FRAMES = 2048
 _AMPLITUDE = 0.1
 _WARM_BLOCKS = 4
 _QUALITY_STEPS = 16
+#: Where sizes differ from one step to the next, others may lie between: how often the step is halved.
+_HALVINGS = 2
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,29 @@ def sizes(load: Callable[..., Model]) -> list[Size]:
     load : callable
         Loads it; takes ``quality``.
     """
-    found: dict[int, Size] = {}
+    steps = []
     for step in range(_QUALITY_STEPS + 1):
         quality = step / _QUALITY_STEPS
-        model = load(quality=quality)
-        found[model.graph.parameter_count] = Size(quality, model)
+        steps.append(Size(quality, load(quality=quality)))
+    found = {_weights(size): size for size in steps}
+    for below, above in pairwise(steps):
+        for between in _between(load, below, above, _HALVINGS):
+            found.setdefault(_weights(between), between)
     return sorted(found.values(), key=lambda size: size.model.graph.multiply_adds_per_frame)
+
+
+def _weights(size: Size) -> int:
+    return size.model.graph.parameter_count
+
+
+def _between(load: Callable[..., Model], below: Size, above: Size, halvings: int) -> list[Size]:
+    """Sizes between two neighbours; none are looked for where these are the same."""
+    if halvings == 0 or _weights(below) == _weights(above):
+        return []
+    quality = (below.quality + above.quality) / 2.0
+    middle = Size(quality, load(quality=quality))
+    lower, upper = (_between(load, *pair, halvings - 1) for pair in ((below, middle), (middle, above)))
+    return [*lower, middle, *upper]
 
 
 def verdict(name: str, load: float) -> str | None:

@@ -121,6 +121,8 @@ class Link:
         with contextlib.suppress(BacklineError):
             self.send(Stop())
             self.wait(Stopped, _STOP_SECONDS, "stopping the device")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_SECONDS)
         self.kill()
 
     def kill(self) -> None:

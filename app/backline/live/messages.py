@@ -21,6 +21,7 @@ JSON, then the bytes of its one field that is not JSON, if it has such; file des
 from __future__ import annotations
 
 import json
+import math
 import select
 import socket
 import struct
@@ -220,6 +221,8 @@ class Pipe:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
 
     @classmethod
     def pair(cls) -> tuple[Pipe, socket.socket]:
@@ -253,7 +256,7 @@ class Pipe:
             The other side has gone.
         """
         try:
-            if not select.select([self._socket], [], [], timeout_s)[0]:
+            if not self._poll.poll(None if timeout_s is None else math.ceil(1e3 * timeout_s)):
                 return None
             head, descriptors, _, _ = socket.recv_fds(self._socket, _HEADER.size, _MOST_DESCRIPTORS)
             head += self._exactly(_HEADER.size - len(head)) if head else b""

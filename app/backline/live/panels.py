@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..text import one_line
-from .gauges import Item, Line, cells, cut, fit, knob_bar, length, percent
+from .gauges import Item, Line, cells, cut, fit, folded, knob_bar, length, percent
 from .status import HostStats, LiveStatus, ModelView
 
 #: The ends of a gain's bar, in dB; what is set elsewhere may lie beyond them.
@@ -49,7 +49,7 @@ HELP = (
     ("t", "tuner on or off; mutes nothing"),
     ("c", "put out the clip lights"),
     ("q, escape, ctrl + c", "end the session"),
-    ("mouse", "models, bars (drag, wheel), the keys below"),
+    ("mouse", "models, bars, wheel, keys below"),
 )
 
 
@@ -282,7 +282,7 @@ def head_line(title: str, status: LiveStatus | None, width: int) -> Line:
         end += [(" BYPASS ", "on"), (" ", "")]
     if status.recording is not None:
         name = one_line(status.recording)
-        end += [("● ", "bad"), (fit(name, min(20, cells(name))), "bad"), (" ", "")]
+        end += [("● ", "bad"), (fit(name, min(max(20, width // 3), cells(name))), "bad"), (" ", "")]
     end.append((clock(status.seconds) + " ", "dim"))
     start: Line = [(f" {title} ", "strong"), (" ", ""), (f"● {status.state}", style), ("  ", "")]
     room = width - length(start) - length(end)
@@ -308,10 +308,30 @@ def alert_of(status: LiveStatus | None, silent_seconds: float) -> str:
 
 
 def log_lines(log: Sequence[tuple[float, str]], width: int, height: int) -> list[Line]:
-    """The last sentences, the newest at the bottom."""
-    return [
-        [(fit(clock(at), 6), "dim"), (fit(text, max(0, width - 6)), "")] for at, text in list(log)[-height:]
-    ] or [[(fit("no messages", width), "dim")]]
+    """The last sentences, the newest at the bottom, whole if there is room for more than one line."""
+    room = max(1, width - 7)
+    lines: list[Line] = []
+    for at, text in list(log)[-height:]:
+        texts = folded(text, room) if height > 1 else [fit(text, room)]
+        starts = [clock(at), *[""] * (len(texts) - 1)]
+        lines += [
+            cut([(fit(start, 7), "dim"), (fit(each, room), "")], width)
+            for start, each in zip(starts, texts, strict=True)
+        ]
+    return lines[-height:] or [[(fit("no messages", width), "dim")]]
+
+
+#: How much of a screen an alert may take.
+ALERT_LINES = 2
+
+
+def alert_lines(alert: str, width: int) -> list[str]:
+    """An alert in a line or two of so many columns."""
+    lines = folded(alert, max(1, width))
+    if len(lines) > ALERT_LINES:
+        rest = " ".join(lines[ALERT_LINES - 1 :])
+        lines[ALERT_LINES - 1 :] = [fit(rest, max(1, width))]
+    return lines
 
 
 @dataclass(frozen=True)
@@ -323,7 +343,7 @@ class Plan:
 
 
 def plan(
-    width: int, height: int, *, rows: int, models: int, controls: int, keys: int, tuner: bool, alert: bool
+    width: int, height: int, *, rows: int, models: int, controls: int, keys: int, tuner: bool, alert: int
 ) -> Plan:
     """Share out a terminal: meters, load and session at the left; models, controls and tuner at the right.
 
@@ -332,14 +352,15 @@ def plan(
     width, height : int
     rows : int
         Meters.
-    models, controls, keys : int
+    models, controls, keys, alert : int
         Lines that would show all of them.
-    tuner, alert : bool
+    tuner : bool
         Whether there is one.
     """
     roomy = height >= 22
     border = 2 if roomy else 0
     keys = min(keys, max(1, height // 6))
+    alert = min(alert, max(1, height // 8))
     log = 1 if height < 20 else min(3 + max(0, height - 30) // 4, 10) + (border if height >= 30 else 0)
     body = max(0, height - 1 - alert - keys - log)
     # At the left, the session's lines count more than a tall history, and that more than empty lines.
@@ -354,7 +375,7 @@ def plan(
     most = max(min(2, models) + border, rest - controls - border, rest // 3)
     listed = min(wanted, most, rest)
     heights = {
-        "alert": int(alert),
+        "alert": alert,
         "meters": meters,
         "load": load,
         "session": body - meters - load,

@@ -15,6 +15,7 @@ from .status import CallbackLog
 _COLOURS = {"own load": "C3", "held up": "C1", "late wake-up": "C4", "the device": "C5"}
 _TITLE_LETTERS = 60
 _SWAPPING = 1 | 2 | 4
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 def plot_callbacks(saved: Saved, path: str | Path, *, overwrite: bool = False) -> None:
@@ -89,7 +90,7 @@ def _draw_loads(axes: Any, log: CallbackLog, seconds: np.ndarray, xruns: list[Xr
 
 def _draw_lateness(axes: Any, log: CallbackLog, seconds: np.ndarray, xruns: list[Xrun]) -> None:
     block_ns = 1e9 * log.callbacks["frames"].astype(np.float64) / log.rate_hz
-    axes.plot(seconds, lateness(log.callbacks["began_ns"], block_ns) / 1e6, linewidth=0.6, color="C0")
+    axes.plot(seconds, lateness(log.callbacks, block_ns) / 1e6, linewidth=0.6, color="C0")
     _mark(axes, log, seconds, xruns, labelled=False)
     axes.set_ylim(bottom=0)
     _label(axes, "How much later than a block after the one before it began", "seconds before the end", "ms")
@@ -102,6 +103,9 @@ def _draw_histogram(axes: Any, log: CallbackLog) -> None:
         edges = 100.0 * log.load_edges[first : last + 1]
         axes.stairs(log.load_counts[first:last], edges, fill=True, color="C0")
         axes.set_xscale("log")
+        ticks = [tick for tick in _TICKS if edges[0] <= tick <= max(edges[-1], 100.0)]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7)
     axes.axvline(100.0, color="0.4", linewidth=0.8, linestyle="--")
@@ -113,3 +117,4 @@ def _label(axes: Any, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(True, color="0.9")
+    axes.set_axisbelow(True)

@@ -55,6 +55,7 @@ class Renewal:
         paths = [slot.source.path for slot in shelf.slots if slot.source.path is not None]
         self._watch = Watch(paths) if options.watch else None
         self._governed: dict[int, Governed | None] = {}
+        self._overloads = 0  # xruns by own load that have been seen
         self._busy = (0, 0.0)  # frames, and the time callbacks took for them, in frames
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -106,7 +107,9 @@ class Renewal:
         index = self._shelf.playing
         found = self._sizes(index)
         if found is not None:
-            found.governor.observe(time.monotonic(), (self._busy[1] - before[1]) / frames)
+            own = self._supervisor.xruns.counts().get("own load", 0)
+            new, self._overloads = own - self._overloads, own
+            found.governor.observe(time.monotonic(), (self._busy[1] - before[1]) / frames, new)
             self._follow(index)
 
     def _follow(self, index: int) -> None:

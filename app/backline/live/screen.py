@@ -62,7 +62,13 @@ class Panel(Widget):
     def __init__(self, name: str, draw: Callable[[int, int], Sequence[Line]]) -> None:
         super().__init__(id=name)
         self._draw = draw
+        self._title = ""
         self.lines: list[Line] = []
+
+    def name_it(self, title: str) -> None:
+        """Have a title in the border; to set one is to draw the panel again, even if it is the same."""
+        if title != self._title:
+            self.border_title = self._title = title
 
     def redraw(self) -> None:
         """Look whether there is something new to show."""
@@ -185,6 +191,8 @@ class LiveScreen(App[None]):
         super().__init__()
         self.view = View(hand, title)
         self.seconds_over = seconds_over
+        #: What asking whether it is over has raised; ends the screen.
+        self.failure: Exception | None = None
         self._plan: Plan | None = None
         self.panels = {name: Panel(name, partial(self.view.draw, name)) for name in PANELS}
 
@@ -211,10 +219,17 @@ class LiveScreen(App[None]):
         """Take in what has been seen since the last call, and show what is new."""
         for text in self.view.take_in():
             self.notify(one_line(text), severity="error", markup=False)
-        if self.view.over or self.seconds_over():
+        if self.view.over or self._is_over():
             self.exit()
         else:
             self.show()
+
+    def _is_over(self) -> bool:
+        try:
+            return self.seconds_over()
+        except Exception as error:  # raised again where the screen was called, once the terminal is restored
+            self.failure = error
+            return True
 
     def show(self) -> None:
         """Give each panel its height, and draw what has changed."""
@@ -227,7 +242,7 @@ class LiveScreen(App[None]):
                 panel.styles.height = rows
                 panel.set_class(name in wanted.boxed, "boxed")
         for name, panel in self.panels.items():
-            panel.border_title = self.view.title_of(name, panel.size.width)
+            panel.name_it(self.view.title_of(name, panel.size.width))
             panel.redraw()
 
     def pointed(self, panel: str, how: str, at: tuple[int, int], size: tuple[int, int]) -> None:
@@ -268,7 +283,7 @@ def run_screen(
     desk : Desk
         Called from two threads of the screen's own.
     seconds_over : callable
-        Asked 20 times a second.
+        Asked 20 times a second; what it raises ends the screen.
     title : str
     a4_hz : float
         What the tuner takes for the A above middle C.
@@ -276,7 +291,8 @@ def run_screen(
     Raises
     ------
     Exception
-        Whatever but a `BacklineError` a method of the desk raised; those are shown.
+        Whatever but a `BacklineError` a method of the desk raised, for those are shown; what `seconds_over`
+        raised.
     """
     hand = DeskHand(desk, a4_hz=a4_hz)
     screen = LiveScreen(hand, seconds_over, title)
@@ -286,8 +302,9 @@ def run_screen(
             screen.run()
     finally:
         hand.stop()
-    if hand.broken is not None:
-        raise hand.broken
+    for error in (screen.failure, hand.broken):
+        if error is not None:
+            raise error
     if screen.return_code:
         raise RuntimeError("the screen has failed")
 

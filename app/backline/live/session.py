@@ -369,6 +369,8 @@ class LiveSession:
         assert self._meters is not None
         self._meters.poll()
         self._log = self._monitor.log()
+        if self._supervisor is not None:
+            self._supervisor.xruns.collect(self._log)
 
     def close(self) -> None:
         """Stop the device and finish the files; more than once is fine. `status` keeps its last answer.
@@ -394,7 +396,8 @@ class LiveSession:
         path, log = self._options.stats, self._log
         if path is not None and log is not None and self.started and not self._kept:
             self._kept = True
-            stats_file.save(Path(path), log, self.summary(), overwrite=self._options.overwrite)
+            found = [] if self._supervisor is None else self._supervisor.xruns.found
+            stats_file.save(Path(path), log, self.summary(), found, overwrite=self._options.overwrite)
 
     def log(self) -> CallbackLog:
         """How long callbacks took, and what the last of them were doing."""
@@ -406,7 +409,7 @@ class LiveSession:
 
     def causes(self) -> list[str]:
         """Sentences on what callbacks were doing when there were xruns."""
-        return forensics.summary(self.log())
+        return [] if self._supervisor is None else forensics.summary(self._supervisor.xruns.found)
 
     def summary(self) -> dict[str, Any]:
         """What the session was, JSON-ready."""
@@ -420,6 +423,7 @@ class LiveSession:
             "sample_rate_hz": 0.0 if opened is None else opened.rate_hz,
             "files": [] if self._files is None else self._files.written,
             "notes": list(self.notes),
+            "xrun_causes": {} if self._supervisor is None else self._supervisor.xruns.counts(),
             "memory_locked": None if running is None else running.started.memory_locked,
             **status.as_dict(),
         }

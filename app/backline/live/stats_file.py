@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import numpy as np
 
 from ..errors import AudioFileError, BacklineError
 from ..pending import PendingFile, reason
-from .forensics import causes
+from .forensics import Xrun
 from .status import CALLBACK, CallbackLog
 
 SCHEMA = "backline live statistics"
 _VERSION = 1
+_IS_ONE = re.compile(rb'"schema"\s*:\s*"' + re.escape(SCHEMA.encode()) + rb'"')
 _MOST_BYTES = 1 << 24
 _MOST_CALLBACKS = 1 << 16
 _MOST_BINS = 1 << 12
@@ -39,8 +41,15 @@ class Saved:
     summary: Mapping[str, Any]
 
 
-def save(path: Path, log: CallbackLog, summary: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Write a file; it is there whole or not at all.
+def save(
+    path: Path,
+    log: CallbackLog,
+    summary: Mapping[str, Any],
+    xruns: Sequence[Xrun],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a file; it is there whole or not at all. `xruns` are those of the whole session.
 
     Raises
     ------
@@ -53,11 +62,11 @@ def save(path: Path, log: CallbackLog, summary: Mapping[str, Any], *, overwrite:
     document = {
         "schema": SCHEMA,
         "version": _VERSION,
-        "summary": dict(summary),
+        "summary": _plain(dict(summary)),
         "rate_hz": log.rate_hz,
         "loads": {"edges": log.load_edges.tolist(), "counts": log.load_counts.tolist()},
         "callbacks": columns,
-        "xruns": [asdict(each) for each in causes(log)],
+        "xruns": [asdict(each) for each in xruns],
     }
     pending = PendingFile(path, overwrite=overwrite)
     try:
@@ -70,10 +79,10 @@ def save(path: Path, log: CallbackLog, summary: Mapping[str, Any], *, overwrite:
 
 
 def is_one(path: Path) -> bool:
-    """Whether a file looks like one of these: by its beginning, not its name."""
+    """Whether a file looks like one of these: by what it says of itself, wherever, not by its name."""
     try:
         with open(path, "rb") as file:
-            return SCHEMA.encode() in file.read(100)
+            return _IS_ONE.search(file.read(_MOST_BYTES)) is not None
     except (OSError, ValueError):
         return False
 
@@ -91,14 +100,14 @@ def load(path: Path) -> Saved:
             raise BacklineError(
                 f"{path}: has more than {_MOST_BYTES} bytes, expected statistics of a session"
             )
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise BacklineError(f"{path}: cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise BacklineError(f"{path}: is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise BacklineError(f"{path}: holds no statistics of a live session")
-    if document.get("version") != _VERSION:
+    if type(document.get("version")) is not int or document["version"] != _VERSION:
         raise BacklineError(f"{path}: found version {document.get('version')!r}, expected {_VERSION}")
     try:
         return _read(document)
@@ -106,7 +115,26 @@ def load(path: Path) -> Saved:
         raise BacklineError(f"{path}: is damaged: {error}") from error
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"found {constant}, expected a finite number")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: None for what is not finite, since statistics are not to be lost for one number."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
 def _read(document: Mapping[str, Any]) -> Saved:
+    if type(document["rate_hz"]) not in (int, float):
+        raise ValueError("found a rate that is no number")
     rate_hz = float(document["rate_hz"])
     if not (math.isfinite(rate_hz) and rate_hz > 0):
         raise ValueError(f"found a rate of {rate_hz}")
@@ -120,6 +148,8 @@ def _read(document: Mapping[str, Any]) -> Saved:
             raise ValueError(f"found a {name} that is no whole number")
         callbacks[name] = np.array(column, CALLBACK[name])
     edges = np.array(document["loads"]["edges"], np.float64)
+    if not all(type(count) is int for count in document["loads"]["counts"]):
+        raise ValueError("found a count of loads that is no whole number")
     counts = np.array(document["loads"]["counts"], np.int64)
     if edges.ndim != 1 or counts.ndim != 1 or len(edges) != len(counts) + 1 or len(edges) > _MOST_BINS:
         raise ValueError(f"found {counts.size} loads between {edges.size} edges")

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import BacklineError, DeviceError
+from ..native import lib
 from .devices import Device
+from .forensics import Collector
 from .link import Link
 from .messages import (
     Compiled,
@@ -38,6 +40,7 @@ _COMPILE_SECONDS = 60.0
 _RETRY_SECONDS = 0.3
 _REOPEN_SECONDS = 6.0
 _SPARE_SECONDS = 1.0
+_COLLECT_SECONDS = 0.5  # the log holds some seconds of callbacks
 _GONE_SECONDS = 1.0
 _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
@@ -79,6 +82,7 @@ class Supervisor:
         Times the device came back.
     failure : Exception or None
         What ended the thread before its time.
+    xruns : forensics.Collector
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Supervisor:
         self.reopened = 0
         self.failure: Exception | None = None
         self.running: Running | None = None
+        self.xruns = Collector()
         self._wish = wish
         self._shelf = shelf
         self._limiter = limiter
@@ -106,9 +111,11 @@ class Supervisor:
         self._serials = itertools.count(1)
         self._serial = 0
         self._played = 0  # number of the model that was sent last
+        self._latency_frames = 0  # of that model
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
         self._retry_at = 0.0
+        self._xruns_seen, self._collect_at = 0, 0.0
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -155,6 +162,7 @@ class Supervisor:
         with self.lock:
             self._compiled = {slot.number}
             self._played, self._serial = slot.number, next(self._serials)
+            self._latency_frames = slot.graph.latency_frames
             first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
         again = self.state != "starting"
         if not again:
@@ -236,18 +244,24 @@ class Supervisor:
             return
         if slot.number == self._played or slot.number not in self._compiled:
             return
-        both = (slot.load or 0.0) + self._meters.last.load_recent
-        if both > _MOST_LOAD:
-            self._say(
-                f"{slot.model.name}: does not fit beside the one that plays ({100 * both:.0f} % of the time "
-                "there is): fading out and in"
-            )
+        why = self._why_alone(slot)
+        if why is not None:
+            self._say(f"{slot.model.name}: {why}: fading out and in")
         self._played, self._serial = slot.number, next(self._serials)
-        entrance = slot.entrance(
-            self._serial, self._shelf.levels, self._shelf.rate_hz, alone=both > _MOST_LOAD
-        )
+        self._latency_frames = slot.graph.latency_frames
+        entrance = slot.entrance(self._serial, self._shelf.levels, self._shelf.rate_hz, alone=why is not None)
         with contextlib.suppress(DeviceError):
             self._link.send(Play(entrance))
+
+    def _why_alone(self, slot: Slot) -> str | None:
+        """Why a model cannot run beside the one that plays; None if it can."""
+        both = (slot.load or 0.0) + self._meters.last.load_recent
+        if both > _MOST_LOAD:
+            return f"does not fit beside the one that plays ({100 * both:.0f} % of the time there is)"
+        apart = abs(slot.graph.latency_frames - self._latency_frames)
+        if apart > lib.BL_HOST_EVEN_FRAMES:
+            return f"is {apart} frames away from the one that plays, too far to be crossfaded in time"
+        return None
 
     # -- the thread --
 
@@ -291,6 +305,9 @@ class Supervisor:
 
     def _check_health(self, now: float) -> None:
         stats = self._meters.poll()
+        if stats.xruns != self._xruns_seen and now >= self._collect_at:
+            self._xruns_seen, self._collect_at = stats.xruns, now + _COLLECT_SECONDS
+            self.xruns.collect(self._monitor.log())
         if stats.frames != self._moved[0]:
             self._moved = (stats.frames, now)
         elif now - self._moved[1] > self.patience(_GONE_SECONDS):

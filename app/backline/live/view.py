@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ..text import one_line
 from .deskhand import Look, Message, What, as_wanted
 from .gauges import (
     Line,
@@ -26,6 +25,7 @@ from .panels import (
     ITEMS,
     Control,
     Plan,
+    alert_lines,
     alert_of,
     bar_of,
     control_line,
@@ -38,6 +38,9 @@ from .panels import (
 )
 from .status import Desk, LiveStatus
 from .tuner import Pitch
+
+#: Columns of the alert that hold no text.
+_ALERT_MARGINS = 2
 
 
 class Hand(Protocol):
@@ -132,7 +135,7 @@ class View:
             controls=len(self.controls),
             keys=len(wrapped(ITEMS, width)),
             tuner=self.hand.tuning,
-            alert=bool(self._alert()),
+            alert=len(self._alert(width - _ALERT_MARGINS)),
         )
 
     def draw(self, panel: str, width: int, height: int) -> list[Line]:
@@ -145,14 +148,14 @@ class View:
             return f"DSP load, {round(self.load.last(width)[1] * width)} s"
         return {"meters": "level, dBFS", "controls": "knobs", "log": "messages"}.get(panel, panel)
 
-    def _alert(self) -> str:
-        return alert_of(self.status, self.hand.clock() - self._looked_at)
+    def _alert(self, width: int) -> list[str]:
+        return alert_lines(alert_of(self.status, self.hand.clock() - self._looked_at), width)
 
     def _draw_head(self, width: int, height: int) -> list[Line]:
         return [head_line(self.title, self.status, width)]
 
     def _draw_alert(self, width: int, height: int) -> list[Line]:
-        return [[(one_line(self._alert()), "")]]
+        return [[(line, "")] for line in self._alert(width)[:height]]
 
     def _draw_meters(self, width: int, height: int) -> list[Line]:
         lines = [
