@@ -15,7 +15,10 @@ TOP = Path(__file__).resolve().parents[1]
 APP = TOP / "app" / "backline"
 PYTHON = sorted([*APP.rglob("*.py"), *(TOP / "scripts").rglob("*.py")])
 C = sorted(path for path in (TOP / "native").rglob("*") if path.suffix in (".c", ".h", ".inl"))
-COMMANDS = ("render", "live", "info", "verify", "plot", "convert", "bench", "devices", "latency", "demo")
+COMMANDS = (
+    *("render", "live", "info", "verify", "plot", "convert"),
+    *("bench", "devices", "latency", "doctor", "demo"),
+)
 
 FILE_LINES = 500
 FUNCTION_LINES = 60

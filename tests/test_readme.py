@@ -122,6 +122,7 @@ def test_every_command_is_mentioned():
         "bench",
         "devices",
         "latency",
+        "doctor",
         "demo",
     ):
         assert f"`backline {command}" in TEXT

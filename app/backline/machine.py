@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .errors import BacklineError
 
-#: Above what a desktop runs, below what the kernel's own threads have.
-_PRIORITY = 60
+#: What `real_time` asks for: above what a desktop runs, below what the kernel's own threads have.
+PRIORITY = 60
 
 
 def processor() -> str:
@@ -76,7 +76,7 @@ def real_time(wanted: bool = True) -> Iterator[bool]:
         if not wanted:
             raise PermissionError
         before = os.sched_getscheduler(0), os.sched_getparam(0)
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     except (AttributeError, OSError):
         yield False
         return

@@ -15,6 +15,7 @@ from .bench import bench
 from .convert import convert
 from .demo import demo
 from .devices import devices
+from .doctor import doctor
 from .info import info
 from .latency import latency
 from .live import live
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, verify, plot, convert, bench, devices, latency, demo):
+for _command in (render, live, info, verify, plot, convert, bench, devices, latency, doctor, demo):
     app.command()(guarded(_command))
 
 

@@ -243,8 +243,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _answer(out: bytes, status: int) -> Any:
     try:
         found = json.loads(out)
-        answer, kind = found.get("answer"), found.get("kind")
-    except (ValueError, AttributeError) as error:
+        answer, kind = found["answer"], found.get("kind")
+        if not isinstance(answer, dict if kind is None else str):
+            raise TypeError
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         raise DeviceError(f"PortAudio gave no answer: the process that asked it {how}") from error
     if kind is None:
