@@ -110,6 +110,17 @@ static bl_status allocate(bl_host *host, const bl_host_config *config)
     return host->input && host->output && host->second ? BL_OK : BL_ERROR_MEMORY;
 }
 
+/* A process that was killed within a callback may have captured frames that it did not come to count. They are
+ * counted now: frame n of the capture stays frame n. */
+static void count_captured(bl_monitor *monitor)
+{
+    const int64_t captured = bl_ring_put_frames(&monitor->capture) + bl_counter_get(&monitor->owed_frames);
+    const int64_t missed = captured - bl_counter_get(&monitor->frames);
+    if (missed > 0) {
+        bl_counter_add_release(&monitor->frames, missed);
+    }
+}
+
 static void copy_config(bl_host *host, const bl_host_config *config)
 {
     const int64_t heard_frames = bl_counter_get(&config->monitor->frames);
@@ -145,6 +156,7 @@ bl_status bl_host_new(const bl_host_config *config, const bl_entry *first, bl_ho
         bl_host_free(made);
         return BL_ERROR_MEMORY;
     }
+    count_captured(config->monitor);
     copy_config(made, config);
     made->playing = made->current = voice;
     bl_counter_set(&config->monitor->playing, first->serial);

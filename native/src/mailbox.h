@@ -189,7 +189,8 @@ typedef struct bl_log {
  * taken the place of an older one. */
 static inline void bl_log_put(bl_log *log, bl_record record)
 {
-    const int64_t count = atomic_load_explicit(&log->begun, memory_order_relaxed);
+    /* not of begun: a process that was killed may have begun a record and not ended it */
+    const int64_t count = atomic_load_explicit(&log->whole, memory_order_relaxed);
     uint64_t words[BL_RECORD_WORDS];
     memcpy(words, &record, sizeof words);
     atomic_store_explicit(&log->begun, count + 1, memory_order_relaxed);
@@ -238,6 +239,12 @@ static inline int64_t bl_ring_room(bl_ring *ring)
     return ring->capacity_frames
            - (atomic_load_explicit(&ring->put_frames, memory_order_relaxed)
               - atomic_load_explicit(&ring->got_frames, memory_order_acquire));
+}
+
+/* Frames put into it since the beginning. For the thread that puts, or before there is one. */
+static inline int64_t bl_ring_put_frames(const bl_ring *ring)
+{
+    return atomic_load_explicit(&((bl_ring *)ring)->put_frames, memory_order_relaxed);
 }
 
 /* Put `frames` frames of `planar`, rows `stride` floats apart, or silence if it is NULL. Only as many as

@@ -99,12 +99,18 @@ class Monitor:
         Raises
         ------
         BacklineError
-            The memory holds none, or one of another version.
+            The memory holds none, or one of another version. The descriptor is left open then.
         """
+        doing = "attaching to the memory of an audio host"
+        expected = "found no monitor of this version of Backline there"
+        if os.fstat(descriptor).st_size == 0:  # which cannot be mapped
+            native.check(native.lib.BL_ERROR_VALUE, doing, expected, fault=BacklineError)
         found = cls(descriptor, rate_hz, input_rows, output_rows)
         assert found._map is not None
         status = native.lib.bl_monitor_check(found.pointer, len(found._map))
-        native.check(status, "attaching to the memory of an audio host", fault=BacklineError)
+        if status != native.lib.BL_OK:
+            found._unmap()
+        native.check(status, doing, expected, fault=BacklineError)
         return found
 
     @property
@@ -155,10 +161,14 @@ class Monitor:
         """Unmap the memory and close its descriptor; more than once is fine. No host may use it any more."""
         with self._lock:
             if self._map is not None:
-                self._pointer = None
-                with_map, self._map = self._map, None
-                with_map.close()
+                self._unmap()
                 os.close(self.descriptor)
+
+    def _unmap(self) -> None:
+        assert self._map is not None
+        self._pointer = None
+        with_map, self._map = self._map, None
+        with_map.close()
 
     def __enter__(self) -> Monitor:
         return self
