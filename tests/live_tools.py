@@ -96,6 +96,9 @@ class ThreadLink(Link):
     def _obituary(self) -> str:
         return "the worker has gone"
 
+    def _wait_for_end(self, seconds: float) -> None:
+        pass
+
     def kill(self) -> None:
         self.pipe.close()
         self._thread.join()

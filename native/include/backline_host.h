@@ -98,7 +98,7 @@ typedef struct bl_stats {
     int64_t mutes;               /* times the output was muted */
     int64_t muted;               /* 1 while it is */
     int64_t swaps;               /* that have come to their end */
-    int64_t playing_serial; /* serial of the engine that is heard, or that the host began with */
+    int64_t playing_serial;      /* serial of the engine that is heard, or that the host began with */
     int64_t capture_lost_frames; /* replaced by silence because the capture was full */
     double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
     double load_p99;             /* 99 % of callbacks stayed below it; at most 1/32 too high, never too low */

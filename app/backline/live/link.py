@@ -103,8 +103,7 @@ class Link:
 
     def _obituary(self) -> str:
         """Why the worker has gone, as far as it is known."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1.0)
+        self._wait_for_end(1.0)
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - _LAST_WORDS_BYTES))
         words = self._log.read().decode(errors="replace").strip().splitlines()
@@ -121,9 +120,12 @@ class Link:
         with contextlib.suppress(BacklineError):
             self.send(Stop())
             self.wait(Stopped, _STOP_SECONDS, "stopping the device")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_STOP_SECONDS)
+            self._wait_for_end(_STOP_SECONDS)
         self.kill()
+
+    def _wait_for_end(self, seconds: float) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def kill(self) -> None:
         """End the worker whatever it does; more than once is fine."""
