@@ -80,6 +80,8 @@ def save(
 
 def is_one(path: Path) -> bool:
     """Whether a file looks like one of these: by what it says of itself, wherever, not by its name."""
+    if not path.is_file():  # to open a named pipe would wait for its writer
+        return False
     try:
         with open(path, "rb") as file:
             return _IS_ONE.search(file.read(_MOST_BYTES)) is not None
@@ -95,6 +97,8 @@ def load(path: Path) -> Saved:
     BacklineError
         It is none, or of another version, or damaged: one sentence.
     """
+    if path.exists() and not path.is_file():
+        raise BacklineError(f"{path}: is no regular file, expected statistics of a session")
     try:
         if os.path.getsize(path) > _MOST_BYTES:
             raise BacklineError(
