@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from . import library
 from .engine import Model
 from .errors import BacklineError, ModelError
-from .formats import load_graph, naming, torch_module
+from .formats import load_graph, naming
 from .formats.backline_file import encode
 from .graph import Graph, Knob
 from .layers import MAX_SIZE, Array, Conv1d, check_size
@@ -107,6 +107,8 @@ def from_torch(
     4
     >>> backline.save(model, "net.backline")
     """
+    from .formats import torch_module  # takes a while to import, and only this function needs it
+
     title = type(module).__name__ if name is None else str(name)
     with naming(title):
         graph = torch_module.read(

@@ -5,7 +5,6 @@ Nothing heavy is imported before a command runs, so that help and completion com
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -36,6 +35,8 @@ for _command in (render, live, info, verify, plot, convert, bench, devices, late
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"backline {version('backline')}")
         raise typer.Exit
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..graph import Graph
-from . import aidax, backline_file, guitarml, keras_json, nam, onnx_file, torch_state
+from . import backline_file, nam
 from ._reading import brief, describe, parse_json
 
 __all__ = ["MAX_FILE_BYTES", "load_graph", "naming"]
@@ -93,31 +93,53 @@ def _load(path: Path, quality: float, layers: Sequence[Mapping[str, Any]] | None
     data = _read_bytes(path)
     if backline_file.recognises(data):
         return _with_note_on_quality(backline_file.decode(data), quality)
-    if onnx_file.recognises(data):
-        _refuse_layers(layers)
-        return _titled(_with_note_on_quality(onnx_file.read(data, path), quality), path)
+    if not data.lstrip().startswith(b"{") and (graph := _read_onnx(data, path, layers)):
+        return _titled(_with_note_on_quality(graph, quality), path)
     document = _parse(data)
-    if not torch_state.recognises(document):
-        _refuse_layers(layers)
     if nam.recognises(document):
+        _refuse_layers(layers)
         graph = nam.read(document, quality=quality)
-    elif guitarml.recognises(document):
-        graph = guitarml.read(document)
-    elif aidax.recognises(document):
-        graph = aidax.read(document)
-    elif keras_json.recognises(document):
-        graph = keras_json.read(document)
-    elif torch_state.recognises(document):
-        sibling = partial(_sibling, path)
-        graph = torch_state.read(document, layers=layers, file_name=path.name, sibling=sibling)
     else:
-        keys = ", ".join(repr(key[:20]) for key in list(document)[:5]) or "no keys"
-        raise ModelError(
-            f"expected a .nam, RTNeural, AIDA-X, GuitarML or state_dict JSON, found an object with {keys}"
-        )
+        graph = _read_other(document, path, layers)
     if not nam.has_sizes(document):
         graph = _with_note_on_quality(graph, quality)
     return _titled(graph, path)
+
+
+# The readers of most formats are imported where a file needs them: all together take as long to import as a
+# usual model takes to load.
+
+
+def _read_onnx(data: bytes, path: Path, layers: Sequence[Mapping[str, Any]] | None) -> Graph | None:
+    from . import _onnx_proto
+
+    if not _onnx_proto.recognises(data):
+        return None
+    from . import onnx_file
+
+    _refuse_layers(layers)
+    return onnx_file.read(data, path)
+
+
+def _read_other(document: dict[str, Any], path: Path, layers: Sequence[Mapping[str, Any]] | None) -> Graph:
+    """The graph of a document that is no .nam."""
+    from . import aidax, guitarml, keras_json, torch_state
+
+    if not torch_state.recognises(document):
+        _refuse_layers(layers)
+    if guitarml.recognises(document):
+        return guitarml.read(document)
+    if aidax.recognises(document):
+        return aidax.read(document)
+    if keras_json.recognises(document):
+        return keras_json.read(document)
+    if torch_state.recognises(document):
+        sibling = partial(_sibling, path)
+        return torch_state.read(document, layers=layers, file_name=path.name, sibling=sibling)
+    keys = ", ".join(repr(key[:20]) for key in list(document)[:5]) or "no keys"
+    raise ModelError(
+        f"expected a .nam, RTNeural, AIDA-X, GuitarML or state_dict JSON, found an object with {keys}"
+    )
 
 
 def _refuse_layers(layers: object) -> None:

@@ -29,10 +29,10 @@ from ._onnx_call import Call
 from ._onnx_fold import Budget, fold
 from ._onnx_layers import LAYERS
 from ._onnx_pending import Pending, completed
-from ._onnx_proto import FLOATS, OnnxBranch, OnnxInput, OnnxModel, OnnxNode, parse, printable, recognises
+from ._onnx_proto import FLOATS, OnnxBranch, OnnxInput, OnnxModel, OnnxNode, parse, printable
 from ._reading import Fields, as_list, as_number, describe, parse_json, refuse, within
 
-__all__ = ["read", "recognises"]
+__all__ = ["read"]
 
 #: Frames that an open time axis gets: many, and all usual strides divide them.
 _FRAMES = 2**10 * 3**2 * 5 * 7
