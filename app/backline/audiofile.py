@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dither import BITS as DITHERED_BITS
+from .dither import triangular
 from .errors import AudioFileError, MissingDependency
 from .pending import PendingFile, reason
 
@@ -59,6 +61,15 @@ _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4
 _UNCLIPPED_SUBTYPES = frozenset({"FLOAT", "DOUBLE", "VORBIS"})
 _USUAL_FORMATS = ("WAV", "FLAC", "AIFF", "OGG", "MP3", "CAF", "W64")
 _COMPRESSED_FORMATS = frozenset({"FLAC", "OGG", "MP3"})
+#: What libsndfile's log of a file shows that python-soundfile gives no way to, and what to call it.
+_UNREAD = {
+    r"^ *bext : ": "broadcast extension (bext)",
+    r"^ *(cue  |MARK) ?: ": "cue points",
+    r"^ *(smpl|inst|INST|acid) : ": "loops and instrument data",
+    r"^ *(iXML|_PMX|cart|APPL) : ": "production metadata (iXML, XMP, cart)",
+    r"^ *(ID3|id3|ID3 |id3 ) ?: ": "ID3 tags",
+    r"^ *(Cuesheet|Picture) Metadata": "cue sheet or picture",
+}
 #: Formats whose headers count bytes in 32 bits.
 _SHORT_FORMATS = frozenset({"WAV", "WAVEX", "AIFF", "AU"})
 _SHORT_FORMAT_BYTES = (1 << 32) - (1 << 16)
@@ -98,6 +109,10 @@ class AudioReader:
     frames, channels, rate_hz : int
     format, subtype : str
         libsndfile's names, e.g. ``"WAV"`` and ``"PCM_24"``.
+    tags : dict of str to str
+        What the file says of itself: title, artist and so on.
+    losses : tuple of str
+        What else is in the file and cannot be read here, such as cue points.
 
     Raises
     ------
@@ -124,6 +139,9 @@ class AudioReader:
         self.rate_hz = int(self._file.samplerate)
         self.format = str(self._file.format)
         self.subtype = str(self._file.subtype)
+        self.tags: dict[str, str] = dict(self._file.copy_metadata())
+        log = str(self._file.extra_info)
+        self.losses = tuple(what for chunk, what in _UNREAD.items() if re.search(chunk, log, re.MULTILINE))
         try:
             self._check_contents()
         except AudioFileError:
@@ -137,6 +155,7 @@ class AudioReader:
             raise AudioFileError(f"{self.path}: no such file") from error
         except (OSError, ValueError) as error:
             raise AudioFileError(f"{self.path}: cannot be read: {_reason(error)}") from error
+        self._stamp = _stamp(found)
         if stat.S_ISDIR(found.st_mode):
             raise AudioFileError(f"{self.path}: is a folder, expected an audio file")
         if not stat.S_ISREG(found.st_mode):
@@ -174,13 +193,16 @@ class AudioReader:
         if self.frames < 1:
             raise AudioFileError(f"{self.path}: holds no audio (0 frames)")
 
-    def blocks(self, max_frames: int = BLOCK_FRAMES) -> Iterator[Array]:
-        """Yield the rest of the file.
+    def blocks(
+        self, max_frames: int = BLOCK_FRAMES, start: int = 0, stop: int | None = None
+    ) -> Iterator[Array]:
+        """Yield the file's frames, or those from `start` up to `stop`.
 
         Parameters
         ----------
         max_frames : int
             Each block but the last has this many frames.
+        start, stop : int, optional
 
         Yields
         ------
@@ -190,12 +212,14 @@ class AudioReader:
         Raises
         ------
         AudioFileError
-            Fewer frames than promised, or a sample that is not a finite number.
+            Fewer frames than promised, a sample that is not a finite number, or a file that has changed
+            meanwhile.
         """
         soundfile = _soundfile()
-        done = 0
-        while done < self.frames:
-            wanted = min(max_frames, self.frames - done)
+        done = self._sought(start)
+        last = self.frames if stop is None else min(stop, self.frames)
+        while done < last:
+            wanted = min(max_frames, last - done)
             try:
                 block: Array = self._file.read(wanted, dtype="float32", always_2d=True)
             except (soundfile.SoundFileError, OSError) as error:
@@ -207,13 +231,32 @@ class AudioReader:
                 raise AudioFileError(
                     f"{self.path}: frame {done + frame}, channel {channel + 1} is not a finite number"
                 )
+            done += len(block)
+            if done == last:
+                self._check_unchanged()
             if len(block):
                 yield block
-            done += len(block)
             if len(block) < wanted:
                 raise AudioFileError(
                     f"{self.path}: is cut short: its header promises {self.frames} frames, found {done}"
                 )
+
+    def _sought(self, frame: int) -> int:
+        if frame != self._file.tell():
+            try:
+                return int(self._file.seek(frame))
+            except (_soundfile().SoundFileError, OSError) as error:
+                raise AudioFileError(f"{self.path}: cannot go to frame {frame}: {_reason(error)}") from error
+        return frame
+
+    def _check_unchanged(self) -> None:
+        """Refuse a file that somebody wrote to, or replaced, while it was read: parts would be of either version."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise AudioFileError(f"{self.path}: went away while it was read: {_reason(error)}") from error
+        if _stamp(found) != self._stamp:
+            raise AudioFileError(f"{self.path}: changed while it was read")
 
     def close(self) -> None:
         """Close the file; more than once is fine."""
@@ -225,6 +268,11 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
+    """What differs once a file has been written to or replaced."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read(path: PathLike) -> tuple[Array, int]:
@@ -300,6 +348,12 @@ class AudioWriter:
         AIFF: 24 bits).
     overwrite : bool
         Replace an existing file. Without it an existing file is refused now and again at the end.
+    dither : bool
+        Dither where samples are stored as whole numbers of at most 24 bits; see `backline.dither`.
+    tags : mapping of str to str, optional
+        Title, artist and so on, as `AudioReader.tags` has them.
+    expected_frames : int, optional
+        How many frames are to come at least, so that a format that cannot hold them is refused now.
 
     Attributes
     ----------
@@ -314,6 +368,9 @@ class AudioWriter:
         Whether the file has got its name.
     not_finite : int
         Samples so far that were no finite numbers; integer subtypes store 0 for NaN.
+    dithered : bool
+    losses : tuple of str
+        Tags that the format does not hold.
 
     Raises
     ------
@@ -329,6 +386,9 @@ class AudioWriter:
         *,
         subtype: str | None = None,
         overwrite: bool = False,
+        dither: bool = False,
+        tags: Mapping[str, str] | None = None,
+        expected_frames: int | None = None,
     ) -> None:
         self._file: Any = None
         self._pending: PendingFile | None = None
@@ -342,8 +402,12 @@ class AudioWriter:
         self._overwrite = overwrite
         self.format = format_of(self.path)
         self.subtype = subtype_for(self.path, subtype)
+        self.dithered = dither and self.subtype in DITHERED_BITS
+        self.losses: tuple[str, ...] = ()
+        self._check_length(expected_frames or 0)
         try:
             self._open()
+            self._tag(tags or {})
         except BaseException:
             self.abort()
             raise
@@ -367,6 +431,18 @@ class AudioWriter:
                 f"{self.path}: cannot write {self.format} {self.subtype} with {self.channels} channels "
                 f"at {self.rate_hz} Hz: {_reason(error)}"
             ) from error
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        lost = []
+        for name, value in tags.items():
+            try:
+                setattr(self._file, name, value)
+                kept = getattr(self._file, name) == value
+            except (_soundfile().SoundFileError, ValueError, AttributeError):
+                kept = False
+            if not kept:
+                lost.append(f"tag {name}")
+        self.losses = tuple(lost)
 
     def write(self, x: Array) -> None:
         """Append frames.
@@ -398,10 +474,14 @@ class AudioWriter:
             self.clipped += int(np.count_nonzero(np.abs(x) > 1.0))
         soundfile = _soundfile()
         try:
-            self._file.write(np.ascontiguousarray(x, np.float32))
+            self._file.write(self._dithered(x) if self.dithered else np.ascontiguousarray(x, np.float32))
         except (soundfile.SoundFileError, OSError, AssertionError) as error:
             raise self._failed(error) from error
         self.frames += len(x)
+
+    def _dithered(self, x: Array) -> NDArray[np.float64]:
+        lsb = 2.0 ** (1 - DITHERED_BITS[self.subtype])
+        return np.asarray(x + lsb * triangular(self.frames, len(x), self.channels), np.float64)
 
     def _check_length(self, more: int) -> None:
         width = _SAMPLE_BYTES.get(self.subtype)

@@ -1,0 +1,253 @@
+"""What happens to a stream of blocks on its way: each stage takes blocks and yields blocks.
+
+Blocks are float32 ``[frames, channels]`` of any length, and what comes out in all does not depend on their
+lengths."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..audiofile import BLOCK_FRAMES, Array
+from ..errors import ModelError
+from ..resample import Resampler, resampled_frames
+from .options import ChannelMap
+
+#: What changes by less over a window is not heard: -90 dBFS.
+QUIET = 10.0 ** (-90.0 / 20.0)
+_WINDOW_S = 0.01
+#: A tail that may have no end has ended after so long a silence.
+_SILENCE_S = 0.5
+
+
+class Source:
+    """The blocks of an input, followed by silence for as long as more is asked for.
+
+    Parameters
+    ----------
+    blocks : iterable of float32 arrays [frames, channels]
+    picks : ChannelMap, optional
+        Which channels to make of them; as they are by default.
+    channels : int
+        Of what is yielded.
+
+    Attributes
+    ----------
+    frames : int
+        Frames of the input so far.
+    ended : bool
+        Whether that is all.
+    """
+
+    def __init__(self, blocks: Iterable[Array], picks: ChannelMap | None, channels: int) -> None:
+        self._blocks = blocks
+        self._picks = picks
+        self._channels = channels
+        self.frames = 0
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Array]:
+        for block in self._blocks:
+            self.frames += len(block)
+            yield block if self._picks is None else picked(block, self._picks)
+        self.ended = True
+        silence = np.zeros((BLOCK_FRAMES, self._channels), np.float32)
+        while True:
+            yield silence
+
+
+def picked(block: Array, picks: ChannelMap) -> Array:
+    """Make channels of others: of one as it is, of several their mean."""
+    return np.stack(
+        [
+            block[:, pick[0]] if len(pick) == 1 else block[:, pick].mean(axis=1, dtype=np.float64)
+            for pick in picks
+        ],
+        axis=1,
+    ).astype(np.float32, copy=False)
+
+
+def converted(blocks: Iterable[Array], from_hz: float, to_hz: float) -> Iterator[Array]:
+    """Resample; equal rates change nothing."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler: Resampler | None = None
+    for block in blocks:
+        if resampler is None:
+            resampler = Resampler(from_hz, to_hz, block.shape[1])
+        yield resampler.process(block)
+    if resampler is not None:
+        yield resampler.finish()
+
+
+def without_first(blocks: Iterable[Array], frames: int) -> Iterator[Array]:
+    """Leave out the first frames."""
+    for block in blocks:
+        yield block[frames:]
+        frames = max(0, frames - len(block))
+
+
+def finite(blocks: Iterable[Array], model_name: str, where: str) -> Iterator[Array]:
+    """Pass on what is a number; raise `ModelError` at what is none."""
+    done = 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise ModelError(
+                f"{model_name}: put out something that is no finite number between frames "
+                f"{done} and {done + len(block)} of {where}"
+            )
+        yield block
+        done += len(block)
+
+
+class Length:
+    """How long an output is: as long as its input, and its tail.
+
+    Parameters
+    ----------
+    source : Source
+    skipped_frames : int
+        Frames of the source that are heard but not put out.
+    file_hz, out_hz : float
+    """
+
+    def __init__(self, source: Source, skipped_frames: int, file_hz: float, out_hz: float) -> None:
+        self._source, self._skipped, self._rates = source, skipped_frames, (file_hz, out_hz)
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of the output without its tail; None while that is not known."""
+        if not self._source.ended:
+            return None
+        return resampled_frames(max(0, self._source.frames - self._skipped), *self._rates)
+
+
+def with_tail(
+    blocks: Iterable[Array],
+    length: Length,
+    rate_hz: float,
+    tail_s: float | None,
+    most_s: float,
+    endless: bool,
+) -> Iterator[Array]:
+    """End a stream that silence follows: as long as its input, and then as long as it sounds.
+
+    A window of 10 ms sounds if it changes by more than -90 dBFS; a constant is no sound.
+
+    Parameters
+    ----------
+    blocks : iterable
+    length : Length
+    rate_hz : float
+    tail_s : float, optional
+        Exactly that long; as long as it sounds by default.
+    most_s : float
+        The longest tail that is looked for.
+    endless : bool
+        Whether the tail could be longer than that, so that half a second of silence ends it.
+    """
+    window = max(1, round(_WINDOW_S * rate_hz))
+    most = math.ceil((most_s if tail_s is None else tail_s) * rate_hz)
+    patience = math.ceil(_SILENCE_S * rate_hz) if endless and tail_s is None else most + window
+    done = 0
+    held = np.zeros((0, 0), np.float32)
+    quiet: list[Array] = []
+    for block in blocks:
+        nominal = length.frames
+        inside = len(block) if nominal is None else min(len(block), nominal - done) if done < nominal else 0
+        if inside:
+            yield block[:inside]
+            done += inside
+        if nominal is None or done < nominal:
+            continue
+        rest = block[inside:]
+        held = np.concatenate([held, rest]) if held.size else rest
+        if tail_s is not None:
+            if len(held) >= most:
+                yield held[:most]
+                return
+            continue
+        while len(held) >= window:
+            part, held = held[:window], held[window:]
+            quiet.append(part)
+            if np.ptp(part, axis=0).max() > QUIET:
+                yield np.concatenate(quiet)
+                done += window * len(quiet)
+                quiet = []
+            tail = done - nominal + window * len(quiet)
+            if tail >= most or window * len(quiet) >= patience:
+                return
+
+
+class Tap:
+    """Passes blocks on and keeps a copy of each, until it is taken."""
+
+    def __init__(self, blocks: Iterable[Array]) -> None:
+        self._blocks = blocks
+        self._held: deque[Array] = deque()
+
+    def __iter__(self) -> Iterator[Array]:
+        for block in self._blocks:
+            self._held.append(block)
+            yield block
+
+    def taken(self) -> Iterator[Array]:
+        """What has gone by since it was last asked."""
+        while self._held:
+            yield self._held.popleft()
+
+
+def mixed(wet: Iterable[Array], dry: Tap, share: float, from_hz: float, to_hz: float) -> Iterator[Array]:
+    """Put a stream and what it was made of together: `share` of the first, the rest of the second.
+
+    Parameters
+    ----------
+    wet : iterable
+        At `to_hz`; of as many channels as the other, or one of them has one.
+    dry : Tap
+        At `from_hz`.
+    share : float
+        From 0 to 1.
+    from_hz, to_hz : float
+    """
+    channels: int | None = None
+    resampler: Resampler | None = None
+    ready, held = _Row(), _Row()
+    for block in wet:
+        held.add(block)
+        for original in dry.taken():
+            if channels is None:
+                channels = original.shape[1]
+                resampler = None if from_hz == to_hz else Resampler(from_hz, to_hz, channels)
+            ready.add(original if resampler is None else resampler.process(original))
+        frames = min(ready.frames, held.frames)
+        if frames:
+            both = share * held.take(frames).astype(np.float64) + (1.0 - share) * ready.take(frames)
+            yield both.astype(np.float32)
+
+
+class _Row:
+    """Frames in a row: some are added behind, others taken in front."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Array] = deque()
+        self.frames = 0
+
+    def add(self, block: Array) -> None:
+        self._blocks.append(block)
+        self.frames += len(block)
+
+    def take(self, frames: int) -> Array:
+        found = []
+        self.frames -= frames
+        while frames > 0:
+            block = self._blocks.popleft()
+            found.append(block[:frames])
+            if len(block) > frames:
+                self._blocks.appendleft(block[frames:])
+            frames -= len(block)
+        return np.concatenate(found)

@@ -1,0 +1,519 @@
+"""One file through a model, to one file; and several, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+
+from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike, format_of, subtype_for
+from ..engine import Model
+from ..errors import AudioFileError, BacklineError, ModelError
+from ..loudness import LoudnessMeter
+from ..pending import reason
+from ..resample import resampled_frames
+from . import stages
+from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
+from .threads import processed, uses
+
+#: Called with frames done and frames in all.
+Progress = Callable[[int, int], None]
+
+_EXACT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
+_WIDER_THAN_FLOAT32 = frozenset({"PCM_32", "DOUBLE", "ALAC_32"})
+#: Around a resampler, what it needs of the future at either rate, and more.
+_RESAMPLER_S = 0.02
+
+
+@dataclass(frozen=True)
+class RenderReport:
+    """What became of one file.
+
+    Attributes
+    ----------
+    source, target : Path
+    frames, channels, rate_hz : int
+        Of the output.
+    subtype : str
+        What the samples were written as; libsndfile's name.
+    elapsed_s : float
+        Reading, processing, measuring and writing together, from the first frame to the file's new name.
+    peak_dbfs : float or None
+        Sample peak of the output before it was written; None for silence.
+    lufs : float or None
+        Integrated loudness of the output; None where not measurable (silence, shorter than 400 ms).
+    clipped : int
+        Output samples cut at full scale by the format.
+    resampled : tuple of float or None
+        (the file's rate, the model's rate) in hertz, if they differ.
+    file_rate_hz : int
+        The input's.
+    notes : tuple of str
+        Further things a user should know.
+    """
+
+    source: Path
+    target: Path
+    frames: int
+    channels: int
+    rate_hz: int
+    subtype: str
+    elapsed_s: float
+    peak_dbfs: float | None
+    lufs: float | None
+    clipped: int
+    resampled: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
+    file_rate_hz: int | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the audio."""
+        return self.frames / self.rate_hz
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio per second of work."""
+        return self.duration_s / self.elapsed_s if self.elapsed_s > 0 else math.inf
+
+    def __str__(self) -> str:
+        peak = "silent" if self.peak_dbfs is None else f"peak {self.peak_dbfs:+.1f} dBFS"
+        loudness = "loudness not measurable" if self.lufs is None else f"{self.lufs:.1f} LUFS"
+        parts = [
+            f"{self.duration_s:.2f} s",
+            f"{self.times_real_time:.0f} times real time",
+            peak,
+            loudness,
+        ]
+        if self.clipped:
+            parts.append(f"{self.clipped} samples clipped")
+        if self.resampled:
+            back = "and back" if self.file_rate_hz in (None, self.rate_hz) else f"-> {self.rate_hz} Hz"
+            parts.append(f"resampled {self.resampled[0]:g} -> {self.resampled[1]:g} Hz {back}")
+        return f"{self.target}: {', '.join([*parts, *self.notes])}"
+
+
+@dataclass(frozen=True)
+class RenderFailure:
+    """A file of several that could not be rendered."""
+
+    source: Path
+    error: BacklineError
+
+
+def render_file(
+    model: Model,
+    source: PathLike,
+    target: PathLike,
+    options: RenderOptions | None = None,
+    *,
+    overwrite: bool = False,
+    threads: int = 1,
+    on_progress: Progress | None = None,
+) -> RenderReport:
+    """Render one file.
+
+    The output is in time with the input, and as long, and then as long as it sounds. Where the model's rate
+    differs from the file's, the audio is resampled to it and back. A mono model on a file of n channels is
+    n streams.
+
+    Parameters
+    ----------
+    model : Model
+    source, target : str or path
+        The target's extension gives its format.
+    options : RenderOptions, optional
+    overwrite : bool
+        Replace an existing target.
+    threads : int
+        How many may compute; the bits do not depend on it.
+    on_progress : callable, optional
+        Called after every block with input frames done and in all.
+
+    Raises
+    ------
+    AudioFileError
+        The source cannot be read, or changes while it is, or the target cannot be written; no target is
+        left behind.
+    ModelError
+        The model does not fit the file, or put out something that is no number.
+    """
+    options = options or RenderOptions()
+    _check_distinct(Path(source), Path(target))
+    with AudioReader(source) as reader:
+        take = Take(model, reader, options, threads, on_progress)
+        with AudioWriter(
+            target,
+            take.out_hz,
+            take.out_channels,
+            subtype=options.subtype,
+            overwrite=overwrite,
+            dither=options.dither,
+            tags=reader.tags,
+            expected_frames=take.expected_frames,
+        ) as writer:
+            start = time.perf_counter()
+            loudness = take.write(writer, Path(target).parent)
+        report = take.report(writer, loudness)
+    return replace(report, elapsed_s=time.perf_counter() - start)
+
+
+class Reader(Protocol):
+    """What a render reads from: `AudioReader` and what stands in for one."""
+
+    path: Path
+    channels: int
+    rate_hz: int
+    subtype: str
+    losses: tuple[str, ...]
+
+    @property
+    def frames(self) -> int | None:
+        """How many there are; None where that is not known before the end."""
+
+    def blocks(self, max_frames: int = ..., start: int = ..., stop: int | None = ...) -> Iterator[Array]:
+        """Frames from `start` up to `stop`."""
+
+
+class Writer(Protocol):
+    """What a render writes to: `AudioWriter` and what stands in for one."""
+
+    path: Path
+    frames: int
+    clipped: int
+    format: str
+    subtype: str
+    losses: tuple[str, ...]
+
+    def write(self, x: Array) -> None:
+        """Append frames."""
+
+
+class Take:
+    """A render of one file: what is decided before, and the blocks that come out.
+
+    Where blocks are not asked for to the end, what computes ahead ends with the last reference to them.
+
+    Attributes
+    ----------
+    out_hz, out_channels : int
+        Of the output.
+    expected_frames : int or None
+        Of the output without its tail, if the input says how long it is.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        reader: Reader,
+        options: RenderOptions,
+        threads: int = 1,
+        on_progress: Progress | None = None,
+    ) -> None:
+        self.model, self.reader, self.options = model, reader, options
+        self._threads, self._on_progress = threads, on_progress
+        self._said: list[str] = []
+        self._picks: ChannelMap | None = None
+        self._in_channels = reader.channels
+        if options.channels is not None:
+            self._picks = channel_map(options.channels, reader.channels)
+            self._in_channels = len(self._picks)
+        self.out_channels = _output_channels(model, reader.path, self._in_channels)
+        self.out_hz = options.rate_hz or reader.rate_hz
+        self.model_hz = float(model.sample_rate_hz or reader.rate_hz)
+        if options.mix < 1.0 and 1 != self._in_channels != self.out_channels != 1:
+            raise BacklineError(
+                f"{reader.path}: {self._in_channels} channels in and {self.out_channels} out cannot be mixed"
+            )
+        self._plan_span()
+
+    def _plan_span(self) -> None:
+        """Which frames of the input are heard, and how many of them are left out of the output."""
+        hz, options = self.reader.rate_hz, self.options
+        start = round(options.start_s * hz)
+        stop = None if options.duration_s is None else start + max(1, round(options.duration_s * hz))
+        total = self.reader.frames
+        if total is not None:
+            if start >= total:
+                raise AudioFileError(
+                    f"{self.reader.path}: is {total / hz:.2f} s long, cannot start at {options.start_s:g} s"
+                )
+            stop = total if stop is None else min(stop, total)
+        field = self.model.receptive_field_frames
+        remembered_s = MAX_TAIL_S if field is None else field / self.model_hz
+        if self._resamples:
+            remembered_s += _RESAMPLER_S
+        # So that the output's first frame is exactly at the start, both rates have to meet there.
+        step = hz // math.gcd(hz, self.out_hz)
+        self._skipped = min(math.ceil(remembered_s * hz / step), start // step) * step
+        self._first, self._stop = start - self._skipped, stop
+        self._heard = None if stop is None else stop - self._first
+        self.expected_frames = None if stop is None else resampled_frames(stop - start, hz, self.out_hz)
+
+    @property
+    def _resamples(self) -> bool:
+        return not (self.reader.rate_hz == self.model_hz == self.out_hz)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield the output, before its level is normalised."""
+        file_hz, options = self.reader.rate_hz, self.options
+        source = stages.Source(self._read(), self._picks, self._in_channels)
+        tap = stages.Tap(source) if options.mix < 1.0 else None
+        blocks = stages.converted(tap or source, file_hz, self.model_hz)
+        frames = self._heard and resampled_frames(self._heard, file_hz, self.model_hz)
+        blocks = processed(blocks, self.model, self._in_channels, self._threads, frames)
+        blocks = stages.without_first(blocks, self.model.latency_frames)
+        blocks = stages.converted(blocks, self.model_hz, self.out_hz)
+        blocks = stages.finite(blocks, self.model.name, str(self.reader.path))
+        if tap is not None:
+            blocks = stages.mixed(blocks, tap, options.mix, file_hz, self.out_hz)
+        blocks = stages.without_first(blocks, self._skipped * self.out_hz // file_hz)
+        length = stages.Length(source, self._skipped, file_hz, self.out_hz)
+        field = self.model.receptive_field_frames
+        most_s = MAX_TAIL_S if field is None else field / self.model_hz + self._resamples * _RESAMPLER_S
+        blocks = stages.with_tail(blocks, length, self.out_hz, options.tail_s, most_s, endless=field is None)
+        gain = np.float32(10.0 ** (options.gain_db / 20.0))
+        for block in blocks:
+            if len(block):
+                yield block if gain == 1.0 else block * gain
+
+    def _read(self) -> Iterator[Array]:
+        done = 0
+        total = self._heard
+        for block in self.reader.blocks(BLOCK_FRAMES, self._first, self._stop):
+            yield block
+            # Reached when the consumer asks for the next one, having dealt with this one.
+            done += len(block)
+            if self._on_progress is not None:
+                self._on_progress(done, done if total is None else total)
+
+    def write(self, writer: Writer, folder: Path) -> LoudnessMeter:
+        """Write the output and return what its level is.
+
+        Parameters
+        ----------
+        writer : Writer
+        folder : Path
+            Where there is room for a copy of the output that has to be measured before its level is known.
+        """
+        meter = LoudnessMeter(self.out_hz, self.out_channels)
+        level = self.options.level()
+        if level is None:
+            for block in self.blocks():
+                meter.add(block)
+                writer.write(block)
+            return meter
+        try:
+            with tempfile.TemporaryFile(dir=folder) as copy:
+                for block in self.blocks():
+                    meter.add(block)
+                    copy.write(np.ascontiguousarray(block).data)
+                return self._levelled(copy, writer, meter, level)
+        except OSError as error:
+            raise AudioFileError(f"{writer.path}: cannot be written: {reason(error)}") from error
+
+    def _levelled(
+        self, copy: IO[bytes], writer: Writer, meter: LoudnessMeter, level: Normalize
+    ) -> LoudnessMeter:
+        """Write a copy of the output at another level; returns the meter of what was written."""
+        found = meter.peak_dbfs if level.kind == "peak" else meter.integrated_lufs
+        gain_db = 0.0 if found is None else level.level - found
+        self._said.append(
+            f"not normalised: {'silent' if meter.peak_dbfs is None else 'loudness not measurable'}"
+            if found is None
+            else f"normalised by {gain_db:+.1f} dB"
+        )
+        gain = np.float32(10.0 ** (gain_db / 20.0))
+        after = LoudnessMeter(self.out_hz, self.out_channels)
+        copy.seek(0)
+        while data := copy.read(BLOCK_FRAMES * self.out_channels * 4):
+            block = np.frombuffer(data, np.float32).reshape(-1, self.out_channels) * gain
+            after.add(block)
+            writer.write(block)
+        return after
+
+    def report(self, writer: Writer, meter: LoudnessMeter) -> RenderReport:
+        """What became of the file, but for the time it took."""
+        resamples = self.model_hz != self.reader.rate_hz
+        return RenderReport(
+            source=self.reader.path,
+            target=writer.path,
+            frames=writer.frames,
+            channels=self.out_channels,
+            rate_hz=self.out_hz,
+            subtype=writer.subtype,
+            elapsed_s=0.0,
+            peak_dbfs=meter.peak_dbfs,
+            lufs=meter.integrated_lufs,
+            clipped=writer.clipped,
+            resampled=(float(self.reader.rate_hz), self.model_hz) if resamples else None,
+            notes=self._notes(writer),
+            file_rate_hz=self.reader.rate_hz,
+        )
+
+    def _notes(self, writer: Writer) -> tuple[str, ...]:
+        model, reader = self.model, self.reader
+        found = list(self._said)
+        if model.sample_rate_hz is None:
+            found.append(f"the model does not say its rate and ran at the file's {reader.rate_hz} Hz")
+        if self.model_hz == reader.rate_hz != self.out_hz:
+            found.append(f"resampled {reader.rate_hz} -> {self.out_hz} Hz")
+        if model.input_channels == 1 and self._in_channels > 1:
+            found.append(f"{self._in_channels} channels, each through a stream of its own")
+        if self._first > 0 and model.receptive_field_frames is None:
+            found.append(f"the model heard {self._skipped / reader.rate_hz:g} s before the start")
+        if uses(model, self._in_channels, self._threads) < self._threads:
+            found.append("a recurrent model runs on one core for each channel")
+        if reader.subtype in _WIDER_THAN_FLOAT32:
+            found.append(f"{reader.subtype} samples read as 32-bit float")
+        if writer.subtype not in _EXACT_SUBTYPES:
+            dithered = ", dithered" if getattr(writer, "dithered", False) else ""
+            found.append(f"written as {writer.format} {writer.subtype}{dithered}")
+        lost = [*reader.losses, *writer.losses]
+        if lost:
+            found.append(f"not kept: {', '.join(lost)}")
+        return tuple(found)
+
+
+def _check_distinct(source: Path, target: Path) -> None:
+    with contextlib.suppress(OSError):
+        if source.samefile(target):
+            raise AudioFileError(f"{target}: is the input itself; give another output")
+
+
+def _output_channels(model: Model, path: Path, channels: int) -> int:
+    rate = model.graph.signals[model.graph.output].rate
+    if rate != 1:
+        raise ModelError(
+            f"{model.name}: puts out {rate} frames per frame of input; only models that keep the rate can "
+            f"render a file"
+        )
+    try:
+        return model.streams_for(channels) * model.output_channels
+    except ValueError:
+        raise ModelError(
+            f"{model.name}: takes {model.input_channels} channels, {path} has {channels}"
+        ) from None
+
+
+def plan_targets(
+    sources: Sequence[PathLike], output: PathLike, *, file_format: str | None = None
+) -> list[tuple[Path, Path]]:
+    """Decide which file each input becomes, before anything is touched.
+
+    Parameters
+    ----------
+    sources : sequence of paths
+    output : path
+        A file for one input. A folder for several, and wherever it exists as a folder or is written with a
+        slash at its end; outputs there are named like the inputs.
+    file_format : str, optional
+        Extension of outputs in a folder, ``"wav"`` by default.
+
+    Returns
+    -------
+    list of (source, target)
+
+    Raises
+    ------
+    AudioFileError
+        Several inputs for one file, two inputs that would get one name, an output that is an input, or a
+        format that cannot be written.
+    """
+    pairs = [Path(source) for source in sources]
+    folder = Path(output)
+    into_folder = folder.is_dir() or str(output).endswith(("/", "\\"))
+    if not into_folder and len(pairs) == 1:
+        targets = [folder]
+    else:
+        if not into_folder and (folder.exists() or folder.suffix):
+            raise AudioFileError(
+                f"{output}: {len(pairs)} inputs need a folder; end its name with a / to make one"
+            )
+        extension = (file_format or "wav").lower().removeprefix(".")
+        targets = [folder / f"{source.stem}.{extension}" for source in pairs]
+    taken: dict[Path, Path] = {}
+    originals = {source.resolve() for source in pairs}
+    for source, target in zip(pairs, targets, strict=True):
+        format_of(target)
+        if target in taken:
+            raise AudioFileError(f"{source}: would become {target}, and so would {taken[target]}")
+        if target.resolve() in originals:
+            raise AudioFileError(f"{target}: is an input; give another output")
+        taken[target] = source
+    return list(zip(pairs, targets, strict=True))
+
+
+def render_files(
+    model: Model,
+    pairs: Sequence[tuple[Path, Path]],
+    options: RenderOptions | None = None,
+    *,
+    overwrite: bool = False,
+    threads: int = 1,
+    on_progress: Callable[[Path, int, int], None] | None = None,
+) -> Iterator[RenderReport | RenderFailure]:
+    """Render several files, each as soon as it is asked for; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    model : Model
+    pairs : sequence of (source, target)
+        As `plan_targets` makes them. Missing folders are made, and removed again if nothing comes into them.
+    options, overwrite, threads
+        See `render_file`.
+    on_progress : callable, optional
+        Called after every block with the source, frames done and frames in all.
+
+    Yields
+    ------
+    RenderReport or RenderFailure
+        One per pair, in order.
+
+    Raises
+    ------
+    AudioFileError
+        The options' subtype does not exist in a target's format, or a folder cannot be made.
+    """
+    options = options or RenderOptions()
+    for _, target in pairs:
+        subtype_for(target, options.subtype)
+    made: list[Path] = []
+    try:
+        for folder in {target.parent: None for _, target in pairs}:
+            _make_folder(folder, made)
+        for source, target in pairs:
+            report = _progress_of(source, on_progress)
+            try:
+                yield render_file(
+                    model, source, target, options, overwrite=overwrite, threads=threads, on_progress=report
+                )
+            except BacklineError as error:
+                yield RenderFailure(source, error)
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # which refuses unless it is empty
+
+
+def _progress_of(source: Path, on_progress: Callable[[Path, int, int], None] | None) -> Progress | None:
+    return None if on_progress is None else lambda done, total: on_progress(source, done, total)
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise AudioFileError(f"{folder}: is a file, expected a folder to write into")
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for path in reversed(missing):
+        try:
+            path.mkdir()
+        except OSError as error:
+            raise AudioFileError(f"{folder}: cannot make this folder: {error.strerror}") from error
+        made.append(path)
