@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from plain_user import open_folder, plain_user
 
 from backline import audiofile
 from backline.audiofile import AudioReader, AudioWriter, format_of, read, subtype_for
-from backline.errors import AudioFileError
+from backline.errors import AudioFileError, FileExists
+from backline.pending import Draft
 
 
 def noise(frames: int = 1000, channels: int = 2, level: float = 0.2) -> np.ndarray:
@@ -399,3 +401,59 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, suffix):
     assert "cannot be written" in done.stdout
     assert done.stderr == ""
     assert contents(tmp_path) == []
+
+
+# --------------------------------------------------------------------------------------- equal and drafted
+
+
+def test_equal_audio_is_an_equal_file_whenever_it_is_written(tmp_path):
+    x = noise()
+    cases = [
+        (suffix, subtype) for suffix in (".wav", ".rf64", ".caf") for subtype in ("FLOAT", "DOUBLE", "PCM_24")
+    ]
+    cases += [(".w64", "FLOAT"), (".aiff", "FLOAT"), (".au", "FLOAT"), (".flac", "PCM_24"), (".mp3", None)]
+    folders = [tmp_path / "sooner", tmp_path / "later"]
+    for folder in folders:
+        folder.mkdir()
+        for suffix, subtype in cases:
+            write(folder / f"{subtype}{suffix}", x, subtype=subtype)
+        time.sleep(1.1)  # headers that hold the time have seconds
+    for suffix, subtype in cases:
+        sooner, later = ((folder / f"{subtype}{suffix}").read_bytes() for folder in folders)
+        assert sooner == later, (suffix, subtype)
+        assert (
+            np.allclose(read(folders[0] / f"{subtype}{suffix}")[0][:1000], x, atol=1e-6) or suffix == ".mp3"
+        )
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_draft_is_whole_under_the_name_it_said_before(tmp_path, overwrite):
+    x = noise()
+    if overwrite:
+        (tmp_path / "a.wav").write_bytes(b"before")
+    draft = Draft.of(tmp_path / "a.wav", overwrite=overwrite)
+    assert draft.temporary.parent == tmp_path
+    assert not draft.temporary.exists()
+    writer = write(draft, x)
+    assert not writer.committed
+    assert contents(tmp_path) == sorted([draft.temporary.name, *(["a.wav"] if overwrite else [])])
+    assert overwrite == ((tmp_path / "a.wav").exists() and (tmp_path / "a.wav").read_bytes() == b"before")
+    draft.publish()
+    assert contents(tmp_path) == ["a.wav"]
+    assert np.array_equal(read(tmp_path / "a.wav")[0], x)
+
+
+def test_a_draft_that_fails_leaves_nothing_and_replaces_nothing(tmp_path):
+    with pytest.raises(KeyError), AudioWriter(Draft.of(tmp_path / "a.wav"), 48000, 2) as writer:
+        writer.write(noise())
+        raise KeyError
+    assert contents(tmp_path) == []
+    draft = Draft.of(tmp_path / "a.wav")
+    write(draft, noise())
+    (tmp_path / "a.wav").write_bytes(b"somebody else's")
+    with pytest.raises(FileExists):
+        draft.publish()
+    assert (tmp_path / "a.wav").read_bytes() == b"somebody else's"
+    assert draft.temporary.exists()
+    draft.discard()
+    assert contents(tmp_path) == ["a.wav"]

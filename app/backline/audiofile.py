@@ -7,6 +7,7 @@ The only module that imports soundfile, and only when a file is opened. Arrays a
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 
 from .dither import BITS as DITHERED_BITS
 from .dither import triangular
-from .errors import AudioFileError, MissingDependency
-from .pending import PendingFile, reason
+from .errors import AudioFileError, DiskFull, MissingDependency
+from .headers import forget_time
+from .pending import Draft, PendingFile, reason
 
 Array = NDArray[np.float32]
 PathLike = str | os.PathLike[str]
@@ -75,6 +77,8 @@ _SHORT_FORMATS = frozenset({"WAV", "WAVEX", "AIFF", "AU"})
 _SHORT_FORMAT_BYTES = (1 << 32) - (1 << 16)
 #: Sizes from here on are what streaming programs write when they cannot know the length.
 _PLACEHOLDER_BYTES = 0x7FFF0000
+#: SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile does not name.
+_ADD_PEAK_CHUNK = 0x1050
 _TRUNCATED_SIZE = re.compile(r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _TRUNCATED_COUNT = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 
@@ -292,6 +296,17 @@ def read(path: PathLike) -> tuple[Array, int]:
         return np.concatenate(list(reader.blocks(1 << 20))), reader.rate_hz
 
 
+@functools.cache
+def _writable_formats() -> tuple[str, ...]:
+    # All but SD2, which writes a second file beside that a rename would lose.
+    return tuple(name for name in _soundfile().available_formats() if name != "SD2")
+
+
+@functools.cache
+def _subtypes(format_name: str) -> tuple[str, ...]:
+    return tuple(_soundfile().available_subtypes(format_name))
+
+
 def format_of(path: PathLike) -> str:
     """libsndfile's name of the format that a file name's extension stands for.
 
@@ -302,8 +317,7 @@ def format_of(path: PathLike) -> str:
     """
     extension = Path(path).suffix[1:].upper()
     name = _FORMAT_OF_EXTENSION.get(extension, extension)
-    known = _soundfile().available_formats()
-    known.pop("SD2", None)  # writes a second file beside, which a rename would lose
+    known = _writable_formats()
     if not extension:
         raise AudioFileError(f"{path}: has no extension to tell the format by, such as .wav or .flac")
     if name == "RAW" or name not in known:
@@ -321,11 +335,10 @@ def subtype_for(path: PathLike, subtype: str | None = None) -> str:
         The format of `path` has no such subtype.
     """
     name = format_of(path)
-    soundfile = _soundfile()
-    known = soundfile.available_subtypes(name)
     if subtype is None:
         opus = Path(path).suffix.lower() == ".opus"
-        return "OPUS" if opus else _BEST_SUBTYPE.get(name, str(soundfile.default_subtype(name)))
+        return "OPUS" if opus else _BEST_SUBTYPE.get(name, str(_soundfile().default_subtype(name)))
+    known = _subtypes(name)
     if subtype.upper() not in known:
         raise AudioFileError(f"{path}: {name} files have no subtype {subtype}; known are {', '.join(known)}")
     return subtype.upper()
@@ -339,8 +352,8 @@ class AudioWriter:
 
     Parameters
     ----------
-    path : str or path
-        The extension gives the format.
+    path : str, path or Draft
+        The extension gives the format. A draft is finished under its temporary's name and left there.
     rate_hz : int
     channels : int
     subtype : str, optional
@@ -399,6 +412,7 @@ class AudioWriter:
         self.clipped = 0
         self.not_finite = 0
         self.committed = False
+        self._draft = path if isinstance(path, Draft) else None
         self._overwrite = overwrite
         self.format = format_of(self.path)
         self.subtype = subtype_for(self.path, subtype)
@@ -414,7 +428,7 @@ class AudioWriter:
 
     def _open(self) -> None:
         soundfile = _soundfile()
-        self._pending = PendingFile(self.path, overwrite=self._overwrite)
+        self._pending = PendingFile(self._draft or self.path, overwrite=self._overwrite)
         try:
             self._file = soundfile.SoundFile(
                 _system_path(self._pending.temporary),
@@ -425,12 +439,10 @@ class AudioWriter:
                 subtype=self.subtype,
             )
         except (soundfile.SoundFileError, ValueError, TypeError, OverflowError) as error:
-            if self._disk_is_full():
-                raise self._failed(error) from error
-            raise AudioFileError(
-                f"{self.path}: cannot write {self.format} {self.subtype} with {self.channels} channels "
-                f"at {self.rate_hz} Hz: {_reason(error)}"
-            ) from error
+            what = f"{self.format} {self.subtype} with {self.channels} channels at {self.rate_hz} Hz"
+            raise self._failed(error, f"cannot write {what}") from error
+        # The chunk of peaks that libsndfile adds to floats holds the time: equal audio, unequal files.
+        soundfile._snd.sf_command(self._file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         lost = []
@@ -492,15 +504,11 @@ class AudioWriter:
                 f"{self.path}: {self.format} files end at 4 GiB; write .w64, .rf64 or .flac instead"
             )
 
-    def _disk_is_full(self) -> bool:
+    def _failed(self, error: BaseException, doing: str = "cannot be written") -> AudioFileError:
         with contextlib.suppress(OSError):
-            return shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16
-        return False
-
-    def _failed(self, error: BaseException) -> AudioFileError:
-        if self._disk_is_full():
-            return AudioFileError(f"{self.path}: cannot be written: the disk is full")
-        return AudioFileError(f"{self.path}: cannot be written: {_reason(error)}")
+            if shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16:
+                return DiskFull(f"{self.path}: cannot be written: the disk is full")
+        return AudioFileError(f"{self.path}: {doing}: {_reason(error)}")
 
     def close(self) -> None:
         """Finish the file and give it its name; more than once is fine.
@@ -518,8 +526,9 @@ class AudioWriter:
             if file is not None:
                 file.close()
             self._check_complete(self._pending.temporary)
+            forget_time(self._pending.temporary, self.format)
             self._pending.commit()
-            self.committed = True
+            self.committed = self._draft is None
         except (soundfile.SoundFileError, OSError) as error:
             raise self._failed(error) from error
         finally:

@@ -5,7 +5,8 @@
     BacklineError              everything this package raises on purpose
     ├── ModelError             a model file or graph that cannot be used as it is
     ├── AudioFileError         an audio file that cannot be read or written
-    │   └── FileExists         one that would have to be replaced, which was not asked for
+    │   ├── FileExists         one that would have to be replaced, which was not asked for
+    │   └── DiskFull           one for which there is no room left
     ├── DeviceError            an audio device that cannot be opened as asked
     └── MissingDependency      an optional package or system library that is not installed
 """
@@ -25,6 +26,10 @@ class AudioFileError(BacklineError):
 
 class FileExists(AudioFileError):
     """A file to write exists already, and replacing it was not asked for."""
+
+
+class DiskFull(AudioFileError):
+    """The disk, or what one may use of it, is full: the next file would fail as well."""
 
 
 class DeviceError(BacklineError):

@@ -11,6 +11,7 @@ There is no recursive filter in NumPy, so the K-weighting runs by fast convoluti
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -56,6 +57,17 @@ def k_weighting(rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64
     return b, np.array([np.array(shelf_a) / a0, pass_a])
 
 
+@functools.lru_cache(maxsize=4)
+def _k_response(rate_hz: float, size: int) -> NDArray[np.complex128]:
+    """Kept, because it takes longer than measuring a second."""
+    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
+    powers = np.stack([np.ones_like(z), z, z * z])
+    b, a = k_weighting(rate_hz)
+    response = np.asarray(np.prod((b @ powers) / (a @ powers), axis=0)[:, np.newaxis])
+    response.setflags(write=False)
+    return response
+
+
 class LoudnessMeter:
     """Measures a stream of blocks; the figures do not depend on how it is cut.
 
@@ -94,13 +106,8 @@ class LoudnessMeter:
         self._powers: list[float] = []  # one per finished 100 ms, summed over channels
         self._step_power = 0.0
         self._weighted_frames = 0
-        self._response = self._k_response() if self._measurable else np.zeros(0, np.complex128)
-
-    def _k_response(self) -> NDArray[np.complex128]:
-        z = np.exp(-2j * np.pi * np.arange(self._size // 2 + 1) / self._size)
-        powers = np.stack([np.ones_like(z), z, z * z])
-        b, a = k_weighting(self.rate_hz)
-        return np.asarray(np.prod((b @ powers) / (a @ powers), axis=0)[:, np.newaxis])
+        none = np.zeros(0, np.complex128)
+        self._response = _k_response(self.rate_hz, self._size) if self._measurable else none
 
     def add(self, block: ArrayLike) -> None:
         """Measure the next block: float ``[frames, channels]``, or ``[frames]`` for one channel."""
@@ -128,7 +135,8 @@ class LoudnessMeter:
         spectrum = np.fft.rfft(self._held, axis=0)
         spectrum *= self._response
         y = np.fft.irfft(spectrum, self._size, axis=0)[self._memory : self._memory + frames]
-        return np.asarray((y * y) @ self._weights)
+        # Not by BLAS, whose threads would spin on the cores that other files are rendered on.
+        return np.einsum("fc,fc,c->f", y, y, self._weights)
 
     def _count(self, powers: NDArray[np.float64], steps: list[float]) -> tuple[int, float]:
         """Sum powers up to each 100 ms border into `steps`; return frames counted and what is left over."""

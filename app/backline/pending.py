@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import AudioFileError, FileExists
+from .errors import AudioFileError, DiskFull, FileExists
 
 
 def reason(error: OSError) -> str:
@@ -16,12 +18,101 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def refused(target: Path, error: OSError) -> AudioFileError:
+    """What to raise where the system does not let `target` be written."""
+    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else AudioFileError
+    return kind(f"{target}: cannot be written: {reason(error)}")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A target whose temporary file is named beforehand, and is given the target's name by whoever asks for it.
+
+    It stands for its target wherever a path does. What is written to it lies, whole and flushed, under the
+    temporary's name once it is closed; between that and `publish` somebody may look at it and take notes.
+
+    Attributes
+    ----------
+    target, temporary : Path
+    overwrite : bool
+        Replace an existing target.
+    """
+
+    target: Path
+    temporary: Path
+    overwrite: bool = False
+
+    @classmethod
+    def of(cls, target: Path, *, overwrite: bool = False) -> Draft:
+        """A draft for a target, with a new name beside it for the temporary; touches nothing."""
+        folder = _behind_links(target, overwrite).parent
+        return cls(target, folder / f".backline-{secrets.token_hex(6)}.part", overwrite)
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.target)
+
+    def publish(self) -> None:
+        """Give the finished temporary its target's name; `sync_folder` makes that last.
+
+        Raises
+        ------
+        FileExists
+            The name is taken. The temporary stays.
+        AudioFileError
+            The system refuses. The temporary stays.
+        """
+        try:
+            _rename(self.temporary, _behind_links(self.target, self.overwrite), self.overwrite)
+        except FileExistsError:
+            raise FileExists(f"{self.target}: exists already") from None
+        except OSError as error:
+            raise refused(self.target, error) from error
+
+    def discard(self) -> None:
+        """Remove the temporary, if it is there."""
+        with contextlib.suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+
+def _behind_links(target: Path, overwrite: bool) -> Path:
+    """Behind a link, so that overwriting replaces the file it points to and not the link."""
+    return Path(os.path.realpath(target)) if overwrite else target
+
+
+def _rename(temporary: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(temporary, target)
+        return
+    try:
+        # A link never replaces anything, so nobody's file is lost even if it appeared this instant.
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No links on this file system: take the name first, then rename onto the own empty file.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder last; where a system cannot do that, nothing can be done."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
 class PendingFile:
     """An empty temporary file beside its target, to be filled, then renamed or removed.
 
     Parameters
     ----------
-    target : Path
+    target : Path or Draft
+        A draft names its temporary file itself, and `commit` leaves it under that name.
     overwrite : bool
         Replace an existing target. Without it, one that exists is refused now, and again by `commit`.
 
@@ -38,20 +129,22 @@ class PendingFile:
         The target is no regular file, or its folder is missing or may not be written.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool = False) -> None:
-        self._asked = target
-        self._overwrite = overwrite
+    def __init__(self, target: Path | Draft, *, overwrite: bool = False) -> None:
+        self._is_draft = isinstance(target, Draft)
+        self._draft = target if isinstance(target, Draft) else Draft.of(target, overwrite=overwrite)
+        self._asked = self._draft.target
+        self._overwrite = self._draft.overwrite
         self._check_target()
-        # Behind a link, so that overwriting replaces the file it points to and not the link.
-        self._target = Path(os.path.realpath(target)) if overwrite else target
-        self.temporary = self._target.parent / f".backline-{secrets.token_hex(6)}.part"
+        self.temporary = self._draft.temporary
         self._open = True
         try:
             os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError) and not self._target.parent.exists()
-            why = f"the folder {self._target.parent} does not exist" if missing else reason(error)
-            raise AudioFileError(f"{target}: cannot be written: {why}") from error
+            folder = self.temporary.parent
+            if isinstance(error, FileNotFoundError) and not folder.exists():
+                text = f"{self._asked}: cannot be written: the folder {folder} does not exist"
+                raise AudioFileError(text) from error
+            raise refused(self._asked, error) from error
         except BaseException:
             self.discard()
             raise
@@ -80,7 +173,7 @@ class PendingFile:
         return FileExists(f"{self._asked}: exists already")
 
     def commit(self) -> None:
-        """Flush the temporary file to the disk and give it its name.
+        """Flush the temporary file to the disk and give it its name, unless it is a draft's.
 
         Raises
         ------
@@ -92,34 +185,15 @@ class PendingFile:
         try:
             with open(self.temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            self._rename()
-        except FileExistsError:
-            raise self._exists() from None
+            if self._is_draft:
+                self._open = False
+                return
+            self._draft.publish()
         except OSError as error:
-            raise AudioFileError(f"{self._asked}: cannot be written: {reason(error)}") from error
+            raise refused(self._asked, error) from error
         finally:
             self.discard()
-        # The name is safe only once the folder is; where a system cannot do that, nothing can be done.
-        with contextlib.suppress(OSError):
-            folder = os.open(self._target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _rename(self) -> None:
-        if self._overwrite:
-            os.replace(self.temporary, self._target)
-            return
-        try:
-            # A link never replaces anything, so nobody's file is lost even if it appeared this instant.
-            os.link(self.temporary, self._target)
-        except FileExistsError:
-            raise
-        except OSError:
-            # No links on this file system: take the name first, then rename onto the own empty file.
-            os.close(os.open(self._target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            os.replace(self.temporary, self._target)
+        sync_folder(self.temporary.parent)
 
     def discard(self) -> None:
         """Remove the temporary file; fine at any time, and after `commit` does nothing."""
