@@ -107,7 +107,7 @@ def test_wrong_usage_ends_with_2(cli, take, wavenet_file, arguments):
 
 def test_render_one_file(cli, take, wavenet_file, tmp_path):
     out_file = tmp_path / "out.wav"
-    status, out, err = cli("render", wavenet_file, take, "-o", out_file)
+    status, out, err = cli("render", wavenet_file, take, "-o", out_file, "--tail", "0")
     assert (status, err) == (0, "")
     assert out.startswith(f"{out_file}: 0.10 s, ")
     assert out.count("\n") == 1
@@ -131,7 +131,9 @@ def test_render_options_reach_the_model(cli, take, wavenet_file, tmp_path):
         (["--prewarm", "7"], backline.load(wavenet_file, prewarm=7)),
         (["--quality", "0.3", "--subtype", "DOUBLE"], backline.load(wavenet_file, quality=0.3)),
     ):
-        status, _, _ = cli("render", wavenet_file, take, "-o", tmp_path / "out.wav", "--force", *options)
+        status, _, _ = cli(
+            "render", wavenet_file, take, "-o", tmp_path / "out.wav", "--force", "--tail", "0", *options
+        )
         assert status == 0
         assert np.array_equal(read(tmp_path / "out.wav")[0], expected(x))
 
@@ -141,7 +143,7 @@ def test_render_a_state_dict_with_its_layers(cli, take, tmp_path):
     (tmp_path / "state.json").write_text(json.dumps({"conv.weight": weight.tolist()}))
     layer = {"type": "conv1d", "prefix": "conv.", "in_channels": 1, "out_channels": 1, "kernel_size": 6}
     (tmp_path / "layers.json").write_text(json.dumps([{**layer, "dilation": 2, "bias": False}]))
-    arguments = ["render", tmp_path / "state.json", take, "-o", tmp_path / "out.wav"]
+    arguments = ["render", tmp_path / "state.json", take, "-o", tmp_path / "out.wav", "--tail", "0"]
     status, _, err = cli(*arguments)
     assert status == 1
     assert "layers" in err

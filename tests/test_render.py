@@ -10,8 +10,18 @@ import pytest
 import backline
 from backline.audiofile import AudioWriter, read
 from backline.errors import AudioFileError, BacklineError, ModelError
-from backline.render import RenderFailure, RenderReport, plan_targets, render_file, render_files
+from backline.render import (
+    RenderFailure,
+    RenderOptions,
+    RenderReport,
+    plan_targets,
+    render_file,
+    render_files,
+)
 from backline.resample import resample
+
+#: As long as the input.
+NO_TAIL = RenderOptions(tail_s=0.0)
 
 
 def noise(frames: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -48,7 +58,7 @@ def contents(folder: Path) -> list[str]:
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_bits_are_those_of_one_call(tmp_path, model, frames, channels):
     x = noise(frames, channels)
-    report = render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav")
+    report = render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav", NO_TAIL)
     y, rate_hz = read(tmp_path / "out.wav")
     assert rate_hz == 48000
     assert np.array_equal(y, model(x))
@@ -59,7 +69,7 @@ def test_bits_are_those_of_one_call(tmp_path, model, frames, channels):
 
 def test_channels_do_not_mix(tmp_path, model):
     x = noise(3000, 2)
-    render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav")
+    render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav", NO_TAIL)
     y, _ = read(tmp_path / "out.wav")
     for channel in range(2):
         assert np.array_equal(y[:, channel], model(x[:, channel]))
@@ -73,14 +83,16 @@ def test_latency_is_taken_out(tmp_path, monkeypatch, latency):
     model = backline.conv1d(weight)
     monkeypatch.setattr(backline.Model, "latency_frames", latency)
     x = noise(40000)
-    render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav")
+    render_file(model, write(tmp_path / "in.wav", x), tmp_path / "out.wav", NO_TAIL)
     assert np.array_equal(read(tmp_path / "out.wav")[0], x)
 
 
 @pytest.mark.parametrize("file_hz", [8000, 11025, 44100, 47999, 88200, 96000, 192000])
 @pytest.mark.parametrize("frames", [1, 2, 3, 1000, 30001])
 def test_resampled_files_keep_their_length_and_rate(tmp_path, model, file_hz, frames):
-    report = render_file(model, write(tmp_path / "in.wav", noise(frames), file_hz), tmp_path / "out.wav")
+    report = render_file(
+        model, write(tmp_path / "in.wav", noise(frames), file_hz), tmp_path / "out.wav", NO_TAIL
+    )
     y, rate_hz = read(tmp_path / "out.wav")
     assert (len(y), rate_hz) == (frames, file_hz)
     assert report.resampled == (file_hz, 48000)
@@ -89,7 +101,7 @@ def test_resampled_files_keep_their_length_and_rate(tmp_path, model, file_hz, fr
 
 def test_resampled_is_resample_model_resample(tmp_path, model):
     x = noise(30000, 2)
-    render_file(model, write(tmp_path / "in.wav", x, 44100), tmp_path / "out.wav")
+    render_file(model, write(tmp_path / "in.wav", x, 44100), tmp_path / "out.wav", NO_TAIL)
     y, _ = read(tmp_path / "out.wav")
     expected = resample(model(resample(x, 44100, 48000)), 48000, 44100)
     inner = len(x) - 3000  # the end differs: the file is followed by silence that the model hears
@@ -100,7 +112,7 @@ def test_a_resampled_sine_comes_back_in_time(tmp_path, gain):
     at = np.arange(20000) / 44100
     x = (0.3 * np.sin(2 * np.pi * 1000 * at)).astype(np.float32)[:, np.newaxis]
     object.__setattr__(gain.graph, "sample_rate_hz", 48000.0)
-    render_file(gain, write(tmp_path / "in.wav", x, 44100), tmp_path / "out.wav")
+    render_file(gain, write(tmp_path / "in.wav", x, 44100), tmp_path / "out.wav", NO_TAIL)
     y, _ = read(tmp_path / "out.wav")
     assert np.max(np.abs(y[2000:-2000] - 2 * x[2000:-2000])) < 1e-6
 
@@ -111,7 +123,7 @@ def test_a_resampled_sine_comes_back_in_time(tmp_path, gain):
 def test_report(tmp_path, gain):
     at = np.arange(96000) / 48000
     x = (0.5 * np.sin(2 * np.pi * 997 * at)).astype(np.float32)[:, np.newaxis]
-    report = render_file(gain, write(tmp_path / "in.wav", x), tmp_path / "out.wav")
+    report = render_file(gain, write(tmp_path / "in.wav", x), tmp_path / "out.wav", NO_TAIL)
     assert report.duration_s == 2.0
     assert report.peak_dbfs == pytest.approx(0.0, abs=1e-3)
     assert report.lufs == pytest.approx(-3.01, abs=0.05)
@@ -124,7 +136,7 @@ def test_report(tmp_path, gain):
 
 def test_clipping_is_counted_and_said(tmp_path, gain):
     x = np.array([[0.4], [0.6], [-0.7], [0.1]], np.float32)
-    report = render_file(gain, write(tmp_path / "in.wav", x), tmp_path / "out.flac")
+    report = render_file(gain, write(tmp_path / "in.wav", x), tmp_path / "out.flac", NO_TAIL)
     assert report.clipped == 2
     assert "2 samples clipped" in str(report)
     assert "written as FLAC PCM_24" in str(report)
@@ -141,7 +153,9 @@ def test_silence_is_called_so(tmp_path, gain):
 
 
 def test_dropped_precision_is_said(tmp_path, gain):
-    report = render_file(gain, write(tmp_path / "in.wav", noise(10), subtype="PCM_32"), tmp_path / "out.wav")
+    report = render_file(
+        gain, write(tmp_path / "in.wav", noise(10), subtype="PCM_32"), tmp_path / "out.wav", NO_TAIL
+    )
     assert "PCM_32 samples read as 32-bit float" in str(report)
 
 
@@ -162,21 +176,23 @@ def test_progress_reaches_the_end(tmp_path, gain):
 def test_a_model_that_changes_the_rate_is_refused(tmp_path):
     strided = backline.conv1d(np.ones((1, 1, 2)), stride=2)
     with pytest.raises(ModelError, match="1/2 frames per frame of input"):
-        render_file(strided, write(tmp_path / "in.wav", noise(100)), tmp_path / "out.wav")
+        render_file(strided, write(tmp_path / "in.wav", noise(100)), tmp_path / "out.wav", NO_TAIL)
     assert contents(tmp_path) == ["in.wav"]
 
 
 def test_a_wrong_number_of_channels_is_refused(tmp_path):
     three = backline.conv1d(np.ones((3, 3, 1)))
     with pytest.raises(ModelError, match=r"takes 3 channels, .*in\.wav has 2"):
-        render_file(three, write(tmp_path / "in.wav", noise(100, 2)), tmp_path / "out.wav")
+        render_file(three, write(tmp_path / "in.wav", noise(100, 2)), tmp_path / "out.wav", NO_TAIL)
     assert contents(tmp_path) == ["in.wav"]
 
 
 def test_a_model_of_many_channels(tmp_path):
     weight = np.eye(3)[:, :, np.newaxis]
     x = noise(100, 3)
-    report = render_file(backline.conv1d(weight), write(tmp_path / "in.wav", x), tmp_path / "out.wav")
+    report = render_file(
+        backline.conv1d(weight), write(tmp_path / "in.wav", x), tmp_path / "out.wav", NO_TAIL
+    )
     assert report.channels == 3
     assert np.array_equal(read(tmp_path / "out.wav")[0], x)
 
@@ -185,7 +201,7 @@ def test_an_output_that_is_no_number_is_refused(tmp_path):
     huge = backline.conv1d(np.full((1, 1, 1), 3e38))
     source = write(tmp_path / "in.wav", np.full((10, 1), 100.0, np.float32))
     with pytest.raises(ModelError, match="no finite number between frames 0 and 10"):
-        render_file(huge, source, tmp_path / "out.wav")
+        render_file(huge, source, tmp_path / "out.wav", NO_TAIL)
     assert contents(tmp_path) == ["in.wav"]
 
 
@@ -203,7 +219,7 @@ def test_a_file_cut_short_leaves_no_output(tmp_path, gain):
     source = write(tmp_path / "in.mp3", noise(100000))
     source.write_bytes(source.read_bytes()[:8000])
     with pytest.raises(AudioFileError, match="cut short"):
-        render_file(gain, source, tmp_path / "out.wav")
+        render_file(gain, source, tmp_path / "out.wav", NO_TAIL)
     assert contents(tmp_path) == ["in.mp3"]
 
 
@@ -273,7 +289,11 @@ def test_a_folder_that_cannot_be_made(tmp_path, gain):
 def test_a_subtype_is_checked_before_any_work(tmp_path, gain):
     source = write(tmp_path / "in.wav", noise(10))
     with pytest.raises(AudioFileError, match="no subtype PCM_99"):
-        list(render_files(gain, plan_targets([source], f"{tmp_path}/out/"), subtype="PCM_99"))
+        list(
+            render_files(
+                gain, plan_targets([source], f"{tmp_path}/out/"), options=RenderOptions(subtype="PCM_99")
+            )
+        )
     assert contents(tmp_path) == ["in.wav"]
 
 

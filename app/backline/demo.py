@@ -9,7 +9,7 @@ from . import pluck
 from .audiofile import AudioWriter, PathLike, read
 from .engine import Model
 from .errors import AudioFileError, DeviceError, FileExists, MissingDependency
-from .render import RenderReport, render_file
+from .render import RenderOptions, RenderReport, render_file
 
 #: The shipped model the demo plays through.
 MODEL = "overdrive"
@@ -56,7 +56,7 @@ def make(model: Model, folder: PathLike, *, overwrite: bool = False) -> Demo:
         raise FileExists(f"{wet}: exists already")
     with AudioWriter(dry, rate_hz, 1, overwrite=overwrite) as writer:
         writer.write(pluck.riff(rate_hz))
-    return Demo(dry, wet, render_file(model, dry, wet, overwrite=overwrite))
+    return Demo(dry, wet, render_file(model, dry, wet, RenderOptions(tail_s=0.0), overwrite=overwrite))
 
 
 def play(demo: Demo) -> str:

@@ -1,8 +1,7 @@
 """Standard input and output in place of files.
 
-Raw samples and AU, whose header may leave the length open, are streams: they are rendered while they come. Any
-other format needs to be jumped around in, by libsndfile, and so goes through a temporary file.
-"""
+Raw samples and AU, whose header may leave the length open, are streams: they are rendered while they come.
+Any other format needs to be jumped around in, by libsndfile, and so goes through a temporary file."""
 
 from __future__ import annotations
 
@@ -19,7 +18,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, RawFormat, decoded, encoded
+from ..audiofile import (
+    BLOCK_FRAMES,
+    Array,
+    AudioReader,
+    AudioWriter,
+    PathLike,
+    RawFormat,
+    decoded,
+    encoded,
+)
 from ..errors import AudioFileError
 
 #: What stands for standard input and output.
@@ -128,9 +136,7 @@ class PipeWriter:
         if header:
             code = next(code for code, name in _AU_SUBTYPES.items() if name == raw.subtype)
             self._send(
-                _AU_HEADER.pack(
-                    _AU_MAGIC, _AU_HEADER.size, _AU_ENDLESS, code, raw.rate_hz, raw.channels
-                )
+                _AU_HEADER.pack(_AU_MAGIC, _AU_HEADER.size, _AU_ENDLESS, code, raw.rate_hz, raw.channels)
             )
 
     def write(self, x: Array) -> None:
@@ -174,7 +180,7 @@ class _SpooledWriter(AudioWriter):
 
 
 @contextlib.contextmanager
-def reader_of(source: str | Path, raw: RawFormat | None = None) -> Iterator[AudioReader | PipeReader]:
+def reader_of(source: PathLike, raw: RawFormat | None = None) -> Iterator[AudioReader | PipeReader]:
     """Open a file, or standard input where `source` is ``-``.
 
     Raises
@@ -217,7 +223,11 @@ def _au(pipe: BinaryIO, start: bytes) -> PipeReader:
     if code not in _AU_SUBTYPES:
         raise AudioFileError(f"standard input: AU encoding {code} cannot be streamed; give it as a file")
     annotation = offset - _AU_HEADER.size
-    if not 0 <= annotation <= _MOST_ANNOTATION_BYTES or not 1 <= channels <= 1024 or not 1 <= rate_hz <= 2_000_000:
+    if (
+        not 0 <= annotation <= _MOST_ANNOTATION_BYTES
+        or not 1 <= channels <= 1024
+        or not 1 <= rate_hz <= 2_000_000
+    ):
         raise AudioFileError(
             f"standard input: its AU header says {channels} channels at {rate_hz} Hz from byte {offset} on"
         )
@@ -246,9 +256,11 @@ def writer_to_output(
         with PipeWriter(sys.stdout.buffer, raw, header=kind == "au", dither=dither) as writer:
             yield writer
         return
-    with tempfile.TemporaryDirectory(prefix="backline-") as folder:
-        with _SpooledWriter(folder, kind, rate_hz, channels, subtype=subtype, dither=dither, tags=tags) as spooled:
-            yield spooled
+    with (
+        tempfile.TemporaryDirectory(prefix="backline-") as folder,
+        _SpooledWriter(folder, kind, rate_hz, channels, subtype=subtype, dither=dither, tags=tags) as spooled,
+    ):
+        yield spooled
 
 
 def is_pipe(path: object) -> bool:
@@ -259,5 +271,3 @@ def is_pipe(path: object) -> bool:
 def folder_for_copies(target: Path) -> Path | None:
     """Where a copy of an output may lie for a while; None for the system's own place."""
     return None if is_pipe(target) else target.parent
-
-

@@ -1,4 +1,4 @@
-"""One file through a model, to one file; and several, one after the other."""
+"""One file through a model, to one file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
 
-from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike, format_of, subtype_for
+from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike, RawFormat
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..loudness import LoudnessMeter
@@ -21,6 +21,7 @@ from ..pending import reason
 from ..resample import resampled_frames
 from . import stages
 from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
+from .pipes import PipeReader, PipeWriter, folder_for_copies, is_pipe, reader_of, writer_to_output
 from .threads import processed, uses
 
 #: Called with frames done and frames in all.
@@ -100,14 +101,6 @@ class RenderReport:
         return f"{self.target}: {', '.join([*parts, *self.notes])}"
 
 
-@dataclass(frozen=True)
-class RenderFailure:
-    """A file of several that could not be rendered."""
-
-    source: Path
-    error: BacklineError
-
-
 def render_file(
     model: Model,
     source: PathLike,
@@ -116,6 +109,8 @@ def render_file(
     *,
     overwrite: bool = False,
     threads: int = 1,
+    raw: RawFormat | None = None,
+    file_format: str | None = None,
     on_progress: Progress | None = None,
 ) -> RenderReport:
     """Render one file.
@@ -128,12 +123,16 @@ def render_file(
     ----------
     model : Model
     source, target : str or path
-        The target's extension gives its format.
+        The target's extension gives its format. ``"-"`` is standard input and output.
     options : RenderOptions, optional
     overwrite : bool
         Replace an existing target.
     threads : int
         How many may compute; the bits do not depend on it.
+    raw : RawFormat, optional
+        How samples are stored in a source without a header.
+    file_format : str, optional
+        Extension of the format on standard output, ``"au"`` by default.
     on_progress : callable, optional
         Called after every block with input frames done and in all.
 
@@ -147,22 +146,37 @@ def render_file(
     """
     options = options or RenderOptions()
     _check_distinct(Path(source), Path(target))
-    with AudioReader(source) as reader:
+    with reader_of(source, raw) as reader:
         take = Take(model, reader, options, threads, on_progress)
-        with AudioWriter(
-            target,
-            take.out_hz,
-            take.out_channels,
-            subtype=options.subtype,
-            overwrite=overwrite,
-            dither=options.dither,
-            tags=reader.tags,
-            expected_frames=take.expected_frames,
-        ) as writer:
+        with _writer(take, reader, target, overwrite, file_format) as writer:
             start = time.perf_counter()
-            loudness = take.write(writer, Path(target).parent)
+            loudness = take.write(writer, folder_for_copies(writer.path))
         report = take.report(writer, loudness)
     return replace(report, elapsed_s=time.perf_counter() - start)
+
+
+def _writer(
+    take: Take, reader: AudioReader | PipeReader, target: PathLike, overwrite: bool, file_format: str | None
+) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter]:
+    if is_pipe(target):
+        return writer_to_output(
+            take.out_hz,
+            take.out_channels,
+            file_format=file_format,
+            subtype=take.options.subtype,
+            dither=take.options.dither,
+            tags=reader.tags,
+        )
+    return AudioWriter(
+        target,
+        take.out_hz,
+        take.out_channels,
+        subtype=take.options.subtype,
+        overwrite=overwrite,
+        dither=take.options.dither,
+        tags=reader.tags,
+        expected_frames=take.expected_frames,
+    )
 
 
 class Reader(Protocol):
@@ -294,13 +308,13 @@ class Take:
             if self._on_progress is not None:
                 self._on_progress(done, done if total is None else total)
 
-    def write(self, writer: Writer, folder: Path) -> LoudnessMeter:
+    def write(self, writer: Writer, folder: Path | None) -> LoudnessMeter:
         """Write the output and return what its level is.
 
         Parameters
         ----------
         writer : Writer
-        folder : Path
+        folder : Path, optional
             Where there is room for a copy of the output that has to be measured before its level is known.
         """
         meter = LoudnessMeter(self.out_hz, self.out_channels)
@@ -383,6 +397,8 @@ class Take:
 
 
 def _check_distinct(source: Path, target: Path) -> None:
+    if is_pipe(source) or is_pipe(target):
+        return
     with contextlib.suppress(OSError):
         if source.samefile(target):
             raise AudioFileError(f"{target}: is the input itself; give another output")
@@ -401,119 +417,3 @@ def _output_channels(model: Model, path: Path, channels: int) -> int:
         raise ModelError(
             f"{model.name}: takes {model.input_channels} channels, {path} has {channels}"
         ) from None
-
-
-def plan_targets(
-    sources: Sequence[PathLike], output: PathLike, *, file_format: str | None = None
-) -> list[tuple[Path, Path]]:
-    """Decide which file each input becomes, before anything is touched.
-
-    Parameters
-    ----------
-    sources : sequence of paths
-    output : path
-        A file for one input. A folder for several, and wherever it exists as a folder or is written with a
-        slash at its end; outputs there are named like the inputs.
-    file_format : str, optional
-        Extension of outputs in a folder, ``"wav"`` by default.
-
-    Returns
-    -------
-    list of (source, target)
-
-    Raises
-    ------
-    AudioFileError
-        Several inputs for one file, two inputs that would get one name, an output that is an input, or a
-        format that cannot be written.
-    """
-    pairs = [Path(source) for source in sources]
-    folder = Path(output)
-    into_folder = folder.is_dir() or str(output).endswith(("/", "\\"))
-    if not into_folder and len(pairs) == 1:
-        targets = [folder]
-    else:
-        if not into_folder and (folder.exists() or folder.suffix):
-            raise AudioFileError(
-                f"{output}: {len(pairs)} inputs need a folder; end its name with a / to make one"
-            )
-        extension = (file_format or "wav").lower().removeprefix(".")
-        targets = [folder / f"{source.stem}.{extension}" for source in pairs]
-    taken: dict[Path, Path] = {}
-    originals = {source.resolve() for source in pairs}
-    for source, target in zip(pairs, targets, strict=True):
-        format_of(target)
-        if target in taken:
-            raise AudioFileError(f"{source}: would become {target}, and so would {taken[target]}")
-        if target.resolve() in originals:
-            raise AudioFileError(f"{target}: is an input; give another output")
-        taken[target] = source
-    return list(zip(pairs, targets, strict=True))
-
-
-def render_files(
-    model: Model,
-    pairs: Sequence[tuple[Path, Path]],
-    options: RenderOptions | None = None,
-    *,
-    overwrite: bool = False,
-    threads: int = 1,
-    on_progress: Callable[[Path, int, int], None] | None = None,
-) -> Iterator[RenderReport | RenderFailure]:
-    """Render several files, each as soon as it is asked for; one that fails does not stop the others.
-
-    Parameters
-    ----------
-    model : Model
-    pairs : sequence of (source, target)
-        As `plan_targets` makes them. Missing folders are made, and removed again if nothing comes into them.
-    options, overwrite, threads
-        See `render_file`.
-    on_progress : callable, optional
-        Called after every block with the source, frames done and frames in all.
-
-    Yields
-    ------
-    RenderReport or RenderFailure
-        One per pair, in order.
-
-    Raises
-    ------
-    AudioFileError
-        The options' subtype does not exist in a target's format, or a folder cannot be made.
-    """
-    options = options or RenderOptions()
-    for _, target in pairs:
-        subtype_for(target, options.subtype)
-    made: list[Path] = []
-    try:
-        for folder in {target.parent: None for _, target in pairs}:
-            _make_folder(folder, made)
-        for source, target in pairs:
-            report = _progress_of(source, on_progress)
-            try:
-                yield render_file(
-                    model, source, target, options, overwrite=overwrite, threads=threads, on_progress=report
-                )
-            except BacklineError as error:
-                yield RenderFailure(source, error)
-    finally:
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # which refuses unless it is empty
-
-
-def _progress_of(source: Path, on_progress: Callable[[Path, int, int], None] | None) -> Progress | None:
-    return None if on_progress is None else lambda done, total: on_progress(source, done, total)
-
-
-def _make_folder(folder: Path, made: list[Path]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise AudioFileError(f"{folder}: is a file, expected a folder to write into")
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    for path in reversed(missing):
-        try:
-            path.mkdir()
-        except OSError as error:
-            raise AudioFileError(f"{folder}: cannot make this folder: {error.strerror}") from error
-        made.append(path)

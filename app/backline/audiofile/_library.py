@@ -1,0 +1,41 @@
+"""libsndfile: the only module that imports soundfile, and only when a file is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingDependency
+from ..pending import reason
+
+Array = NDArray[np.float32]
+PathLike = str | os.PathLike[str]
+
+#: Frames per block where the caller does not say.
+BLOCK_FRAMES = 16384
+
+
+def soundfile() -> Any:
+    """The package, imported when it is first asked for."""
+    try:
+        import soundfile as library
+    except (ImportError, OSError) as error:
+        raise MissingDependency(f"reading audio files needs the package soundfile: {error}") from error
+    return library
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in half a sentence what libsndfile or the system complains about."""
+    if isinstance(error, OSError):
+        return reason(error)
+    text = str(getattr(error, "error_string", error))
+    return text.removeprefix("Error : ").rstrip(". ") or type(error).__name__
+
+
+def system_path(path: Path) -> str | bytes:
+    """As the system has it: file names of POSIX are bytes, and need not be text."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
