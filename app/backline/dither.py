@@ -46,3 +46,26 @@ def triangular(first_frame: int, frames: int, channels: int) -> NDArray[np.float
         return np.zeros((0, channels))
     start = first_frame - first * _BLOCK_FRAMES
     return np.concatenate(found)[start : start + frames]
+
+
+def quantised(x: NDArray[np.float32], bits: int, dithered_from: int | None) -> NDArray[np.float64]:
+    """Round samples to what whole numbers of that many bits can hold.
+
+    libsndfile, told to clip, would round down instead: half a bit of offset.
+
+    Parameters
+    ----------
+    x : float32 array [frames, channels]
+    bits : int
+    dithered_from : int, optional
+        The first frame's place in the file; without dither by default.
+
+    Returns
+    -------
+    float64 array [frames, channels]
+    """
+    full = float(1 << (bits - 1))
+    scaled = x.astype(np.float64) * full
+    if dithered_from is not None:
+        scaled += triangular(dithered_from, *x.shape)
+    return np.asarray(np.clip(np.rint(scaled), -full, full - 1.0) / full)

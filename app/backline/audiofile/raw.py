@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dither import BITS as DITHERED_BITS
-from ..dither import triangular
+from ..dither import BITS as WHOLE_BITS
+from ..dither import quantised
 from ..errors import AudioFileError
 from ._library import Array, reason_of, soundfile
 from .formats import SAMPLE_BYTES, UNCLIPPED_SUBTYPES
@@ -102,9 +102,8 @@ def encoded(x: Array, raw: RawFormat, dithered_from: int | None) -> tuple[bytes,
     """
     kept = raw.subtype in UNCLIPPED_SUBTYPES
     clipped = 0 if kept else int(np.count_nonzero(np.abs(x) > 1.0))
-    bits = DITHERED_BITS.get(raw.subtype)
-    noise = None if bits is None or dithered_from is None else triangular(dithered_from, *x.shape)
-    samples = x if noise is None or bits is None else x + 2.0 ** (1 - bits) * noise
+    bits = WHOLE_BITS.get(raw.subtype)
+    samples = x if bits is None else quantised(x, bits, dithered_from)
     library = soundfile()
     buffer = io.BytesIO()
     try:

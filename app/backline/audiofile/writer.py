@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dither import BITS as DITHERED_BITS
-from ..dither import triangular
+from ..dither import BITS as WHOLE_BITS
+from ..dither import quantised
 from ..errors import AudioFileError, DiskFull
 from ..headers import forget_time
 from ..pending import Draft, PendingFile
@@ -105,7 +105,7 @@ class AudioWriter:
         self._overwrite = overwrite
         self.format = format_of(self.path)
         self.subtype = subtype_for(self.path, subtype)
-        self.dithered = dither and self.subtype in DITHERED_BITS
+        self.dithered = dither and self.subtype in WHOLE_BITS
         self.losses: tuple[str, ...] = ()
         self._check_length(expected_frames or 0)
         try:
@@ -176,14 +176,16 @@ class AudioWriter:
             self.clipped += int(np.count_nonzero(np.abs(x) > 1.0))
         library = soundfile()
         try:
-            self._file.write(self._dithered(x) if self.dithered else np.ascontiguousarray(x, np.float32))
+            self._file.write(self._stored(x))
         except (library.SoundFileError, OSError, AssertionError) as error:
             raise self._failed(error) from error
         self.frames += len(x)
 
-    def _dithered(self, x: Array) -> NDArray[np.float64]:
-        lsb = 2.0 ** (1 - DITHERED_BITS[self.subtype])
-        return np.asarray(x + lsb * triangular(self.frames, len(x), self.channels), np.float64)
+    def _stored(self, x: Array) -> NDArray[np.floating[Any]]:
+        bits = WHOLE_BITS.get(self.subtype)
+        if bits is None:
+            return np.ascontiguousarray(x, np.float32)
+        return quantised(x, bits, self.frames if self.dithered else None)
 
     def _check_length(self, more: int) -> None:
         width = SAMPLE_BYTES.get(self.subtype)
