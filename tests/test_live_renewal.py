@@ -271,3 +271,45 @@ def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> 
         session.play(1)
         wait_for("the swap", lambda: session.status().stats.swaps == 1)
     assert any("9000 frames away from the one that plays" in note for note in session.notes)
+
+
+def test_a_broken_file_is_no_end_where_sizes_are_chosen(ones: Path, tmp_path: Path, golden: Path) -> None:
+    """The sizes of what plays are known until a newer version has been taken."""
+    path = tmp_path / "amp.nam"
+    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True, auto_quality=True) as session:
+        path.write_bytes(b"half of a mod")
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + RATE_HZ) / RATE_HZ)
+    assert any("goes on as it was" in note for note in session.notes)
+
+
+def test_sizes_that_cannot_be_looked_at_leave_what_plays_as_it_is(
+    ones: Path, tmp_path: Path, golden: Path
+) -> None:
+    path = tmp_path / "amp.nam"
+    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession([gain(0.5), model], device="clock", take=ones, auto_quality=True) as session:
+        path.unlink()
+        session.play(1)
+        wait_for("the note", lambda: any("stays at the size it has" in note for note in session.notes))
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+        assert session.status().playing == 1
+
+
+def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+
+    def stumble(**_: object) -> Model:
+        raise KeyError("weights")
+
+    with LiveSession(
+        LiveModel(library.load(path), path, stumble), device="clock", take=ones, watch=True
+    ) as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+        assert session.status().models[0].problem == f"{path}: unexpected KeyError: 'weights'"

@@ -89,7 +89,6 @@ class Renewal:
             for index, slot in enumerate(self._shelf.slots):
                 if slot.source.path == path:
                     self._gone.pop(index, None)
-                    self._governed.pop(index, None)
                     self._load(index, slot.quality, "loaded again")
         for index, slot in enumerate(self._shelf.slots):
             if slot.source.path in watch.gone:
@@ -103,8 +102,12 @@ class Renewal:
 
     def _sizes(self, index: int) -> Governed | None:
         if index not in self._governed:
-            block = self._supervisor.block_frames or MEASURED_BLOCK_FRAMES
-            self._governed[index] = governed(self._shelf, self._shelf.slots[index], block)
+            slot, block = self._shelf.slots[index], self._supervisor.block_frames or MEASURED_BLOCK_FRAMES
+            self._governed[index] = None
+            try:
+                self._governed[index] = governed(self._shelf, slot, block)
+            except BacklineError as error:  # its file is not what it was: what plays goes on
+                self._say(f"{slot.model.name} stays at the size it has: {error}")
         return self._governed[index]
 
     def _say_sizes(self, index: int) -> None:
@@ -146,6 +149,11 @@ class Renewal:
         except BacklineError as error:
             self._keep(index, error)
             return
+        except Exception as error:  # whatever a file holds, what plays goes on
+            found = f"{old.source.path}: unexpected {type(error).__name__}: {error}"
+            self._keep(index, ModelError(found))
+            return
+        self._governed.pop(index, None)  # of the version before
         self._renew(index, model, quality, why)
 
     def _renew(self, index: int, model: Model, quality: float, why: str) -> None:
