@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from live_tools import RATE_HZ, backline, finish, write_model, write_take
+from live_tools import RATE_HZ, ThreadLink, backline, finish, write_model, write_take
 
 import backline as library
 from backline.audiofile import read
-from backline.engine import Model
+from backline.engine import Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
 from backline.layers import Conv1d, Delay
@@ -313,3 +315,24 @@ def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_
         wait_for("the refusal", lambda: session.status().models[0].problem is not None)
         session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
         assert session.status().models[0].problem == f"{path}: unexpected KeyError: 'weights'"
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_worker_keeps_no_version_that_is_not_played_any_more(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    seen: weakref.WeakSet[Program] = weakref.WeakSet()
+    with LiveSession(model, device="clock", take=ones, watch=True) as session:
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        for times in range(1, 5):
+            write_gain(path, 0.1 * times)
+            wait_for("the new version", lambda times=times: session.status().stats.swaps == times)  # type: ignore[misc]
+            seen.update(program for program, _ in link.worker._programs.values())
+
+        def kept() -> int:
+            gc.collect()
+            return len(seen)
+
+        wait_for("those before to be forgotten", lambda: kept() == 1)

@@ -194,8 +194,9 @@ class Supervisor:
             for slot in self._shelf.slots:
                 if slot.number not in self._compiled and slot.problem is None:
                     link.send(self._compile_message(slot))
-            self._turn(self._shelf.current.values)  # what was turned while it started
-            self._turn(self._shelf.current.level_values(self._shelf.levels))
+            started = self._shelf.find(self._played)  # None if a newer version has taken its place meanwhile
+            if started is not None:  # what was turned while it started
+                self._turn({**started.level_values(self._shelf.levels), **started.values})
 
     @property
     def block_frames(self) -> int:
@@ -285,7 +286,9 @@ class Supervisor:
             self._hear(message)
         self._check_health(now)
         if self._spare is None and now >= self._spare_at:
-            self._spare = Link()
+            self._spare_at = now + _SPARE_SECONDS
+            with contextlib.suppress(BacklineError):  # what plays needs none
+                self._spare = Link()
 
     def _hear(self, message: Message) -> None:
         with self.lock:
@@ -324,6 +327,9 @@ class Supervisor:
 
     def _lose(self, why: str) -> None:
         """The device or the worker has gone: begin again with a new worker."""
+        if self._link is not None:
+            # Before the lock: whoever holds it may be sending to a worker that does not read any more.
+            self._link.end()
         with self.lock:
             link, self._link = self._link, None
             if self.state == "playing":
