@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Callable
@@ -336,3 +337,61 @@ def test_a_worker_keeps_no_version_that_is_not_played_any_more(ones: Path, tmp_p
             return len(seen)
 
         wait_for("those before to be forgotten", lambda: kept() == 1)
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_version_that_a_worker_refuses_leaves_the_one_before_also_for_the_next_worker(
+    ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+
+    def compiled(graph: Graph) -> Program:
+        (weights,) = (node.weight for node in graph.nodes if isinstance(node, Conv1d))
+        if weights.item() == 0.25:
+            raise MemoryError("it does not fit")
+        return Program(graph)
+
+    monkeypatch.setattr("backline.live.worker.Program", compiled)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert session.status().models[0].problem == "it does not fit"
+        assert not session.status().swapping
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        link.worker._pipe._socket.shutdown(socket.SHUT_RDWR)
+        wait_for("another worker", lambda: session.status().reopened == 1)
+        write_gain(path, 0.125)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        assert session.status().models[0].problem is None
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, 0.125)
+    assert sum("goes on as it was: it does not fit" in note for note in session.notes) == 1
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_size_that_a_worker_refuses_is_told_once(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backline.live import fitting, headroom
+
+    path = golden / "nam" / "models" / "A2.nam"
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    measured = iter([0.1, 0.7])  # of the lite and of the full one
+    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
+    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        lite = session.shelf.current
+        wait_for("the lite one", lambda: session.status().stats.frames > 0)
+
+        def refused(graph: Graph) -> Program:
+            raise MemoryError("it does not fit")
+
+        monkeypatch.setattr("backline.live.worker.Program", refused)
+        governed = session._renewal._governed[0]  # type: ignore[union-attr]
+        assert governed is not None
+        governed.governor._loads[1] = 0.5  # the other core has come back
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + 2 * RATE_HZ) / RATE_HZ)
+        assert session.shelf.current is lite
+    assert sum("goes on as it was" in note for note in session.notes) == 1

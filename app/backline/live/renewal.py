@@ -55,6 +55,7 @@ class Renewal:
         paths = [slot.source.path for slot in shelf.slots if slot.source.path is not None]
         self._watch = Watch(paths) if options.watch else None
         self._governed: dict[int, Governed | None] = {}
+        self._tried: dict[int, int] = {}  # weights of the size a model was last told to play at
         self._overloads = 0  # xruns by own load that have been seen
         self._gone: dict[int, str | None] = {}  # by index: how stale a model was before its file went
         self._busy = (0, 0.0)  # frames, and the time callbacks took for them, in frames
@@ -135,7 +136,11 @@ class Renewal:
         if found is None:
             return
         size, load = found.sizes[found.governor.size], found.loads[found.governor.size]
-        if size.model.graph.parameter_count != slot.model.graph.parameter_count:
+        weights = size.model.graph.parameter_count
+        if slot.stale is not None and self._tried.get(index) == weights:
+            return  # it was refused
+        if weights != slot.model.graph.parameter_count:
+            self._tried[index] = weights
             why = f"plays at quality {size.quality:g}, which takes {100 * load:.0f} % of each block"
             self._renew(index, size.model, size.quality, why)
 
@@ -160,9 +165,8 @@ class Renewal:
         """Put another version in a model's place; one that cannot be played leaves the old one."""
         try:
             with self._supervisor.lock:
-                old = self._shelf.slots[index]
                 new, notes = self._shelf.replace(index, model, quality)
-                self._supervisor.renew(new, old)
+                self._supervisor.renew(new)
         except BacklineError as error:
             self._keep(index, error)
             return

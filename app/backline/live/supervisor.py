@@ -157,9 +157,11 @@ class Supervisor:
             link.send(self._compile_message(slot))
         answer = link.wait((Compiled, Refused), _COMPILE_SECONDS, f"{slot.model.name}: getting ready")
         if isinstance(answer, Refused):
+            with self.lock:
+                self._shelf.put_back(slot, answer.why)  # for the next try
             raise BacklineError(f"{slot.model.name}: {answer.why}")
-        slot.load = answer.load
         with self.lock:
+            slot.load, slot.older = answer.load, None
             self._compiled = {slot.number}
             self._played, self._serial = slot.number, next(self._serials)
             self._latency_frames = slot.graph.latency_frames
@@ -219,11 +221,10 @@ class Supervisor:
         with self.lock:
             self._turn(values)
 
-    def renew(self, slot: Slot, old: Slot) -> None:
+    def renew(self, slot: Slot) -> None:
         """Get a new version of a model ready; it plays as soon as it is, where it is wanted."""
         with self.lock, contextlib.suppress(DeviceError):
             if self._link is not None and self.state == "playing":
-                self._link.send(Forget(old.number))
                 self._link.send(self._compile_message(slot))
 
     @property
@@ -295,16 +296,35 @@ class Supervisor:
             slot = self._shelf.find(message.number) if isinstance(message, Compiled | Refused) else None
             if isinstance(message, Compiled):
                 self._compiled.add(message.number)
-                if slot is not None:
+                if slot is None:
+                    self._forget(message.number)  # a newer version has taken its place
+                else:
                     slot.load, slot.problem = message.load, None
+                    if slot.older is not None:
+                        self._forget(slot.older.number)
+                        slot.older = None
                 self._settle()
             elif isinstance(message, Refused) and slot is not None:
-                slot.problem = message.why
-                self._say(f"{slot.model.name} cannot be played: {message.why}")
+                self._refuse(slot, message.why)
             elif isinstance(message, Stopped):
                 raise DeviceError(message.why or "the device has stopped")
             elif isinstance(message, Failed):
                 self._say(message.text)
+
+    def _refuse(self, slot: Slot, why: str) -> None:
+        older = self._shelf.put_back(slot, why)
+        if older is None:
+            slot.problem = why
+            self._say(f"{slot.model.name} cannot be played: {why}")
+            return
+        self._say(f"{slot.model.name} goes on as it was: {why}")
+        if older.number not in self._compiled and self._link is not None:
+            self._link.send(self._compile_message(older))
+
+    def _forget(self, number: int) -> None:
+        self._compiled.discard(number)
+        if self._link is not None:
+            self._link.send(Forget(number))
 
     def _check_health(self, now: float) -> None:
         stats = self._meters.poll()
