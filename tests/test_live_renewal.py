@@ -235,7 +235,8 @@ def test_one_size_is_said(tmp_path: Path) -> None:
     assert any("comes in one size" in note for note in session.notes)
 
 
-def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
+@pytest.mark.parametrize("auto_quality", [False, True])
+def test_a_model_that_does_not_fit_is_warned_of_before_it_plays(auto_quality: bool) -> None:
     """256 by 256 channels at 768 kHz, 450 thousand million multiply-adds a second: no core does that."""
     shapes = {"in": (256, 1), "middle": (256, 256), "out": (1, 256)}
     nodes, before = [], "x"
@@ -243,7 +244,7 @@ def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
         nodes.append(Conv1d(name, before, np.full((outputs, inputs, 9), 1e-3, np.float32)))
         before = name
     model = Model(Graph(tuple(nodes), "x", 1, "out", sample_rate_hz=768000.0))
-    with LiveSession(model, device="clock", block_frames=64) as session:
+    with LiveSession(model, device="clock", block_frames=64, auto_quality=auto_quality) as session:
         session.run(0.01)
     (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
     assert "of each block of 64 frames" in note
