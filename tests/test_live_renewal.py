@@ -9,6 +9,7 @@ import socket
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from backline.engine import Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
 from backline.layers import Conv1d, Delay
+from backline.live.monitor import Monitor
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
 
@@ -264,6 +266,17 @@ def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
     assert (y[0], y.min(), y[-1]) == (0.5, 0.0, np.float32(0.1))
     assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
     assert any("does not fit beside the one that plays" in note for note in session.notes)
+
+
+def test_a_crossfade_that_the_audio_thread_gave_up_is_said(
+    ones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = Monitor.stats
+    monkeypatch.setattr(Monitor, "stats", lambda monitor: replace(stats(monitor), relieved=1))
+    with LiveSession(gain(0.5), device="clock", take=ones) as session:
+        wait_for("a sentence", lambda: "faded out and in, not crossfaded" in " ".join(session.messages()))
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+    assert sum("not crossfaded" in note for note in session.notes) == 1
 
 
 def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> None:

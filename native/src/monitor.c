@@ -156,6 +156,7 @@ void bl_monitor_stats(bl_monitor *monitor, bl_stats *stats)
     stats->mutes = bl_counter_get(&monitor->mutes);
     stats->muted = bl_counter_get(&monitor->muted);
     stats->swaps = bl_counter_get(&monitor->swaps);
+    stats->relieved = bl_counter_get(&monitor->relieved);
     stats->playing_serial = bl_counter_get(&monitor->playing);
     stats->capture_lost_frames = bl_counter_get(&monitor->capture_lost_frames);
     read_loads(monitor, stats);

@@ -22,6 +22,7 @@ def closing(summary: dict[str, Any]) -> str:
         "output samples not finite": summary["output_not_finite"],
         "output samples limited": summary["output_limited"],
         "mutes": summary["mutes"],
+        "swaps faded as both models took too long": summary["relieved"],
         "frames not recorded": summary["capture_lost_frames"],
         "times reopened": summary["reopened"],
     }

@@ -116,6 +116,7 @@ class Supervisor:
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
         self._retry_at = 0.0
         self._xruns_seen, self._collect_at = 0, 0.0
+        self._relieved = 0  # swaps that were said to be so
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -331,6 +332,9 @@ class Supervisor:
         if stats.xruns != self._xruns_seen and now >= self._collect_at:
             self._xruns_seen, self._collect_at = stats.xruns, now + _COLLECT_SECONDS
             self.xruns.collect(self._monitor.log())
+        if stats.relieved != self._relieved:
+            self._relieved = stats.relieved
+            self._say("two models at once took longer than there is time: faded out and in, not crossfaded")
         if stats.frames != self._moved[0]:
             self._moved = (stats.frames, now)
         elif now - self._moved[1] > self.patience(_GONE_SECONDS):
