@@ -26,6 +26,7 @@ from backline.layers import Conv1d, Delay
 from backline.live.monitor import Monitor
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
+from backline.live.status import HostStats
 
 PATIENCE_SECONDS = 30.0
 
@@ -266,6 +267,39 @@ def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
     assert (y[0], y.min(), y[-1]) == (0.5, 0.0, np.float32(0.1))
     assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
     assert any("does not fit beside the one that plays" in note for note in session.notes)
+
+
+def test_a_third_model_is_measured_against_the_second_alone(
+    ones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While both run, what callbacks are seen to take is no model's own; here the second is still on its way."""
+    stats = Monitor.stats
+    with LiveSession([gain(0.5), gain(0.1), gain(0.2)], device="clock", take=ones) as session:
+        supervisor = session._running
+
+        def on_its_way(monitor: Monitor) -> HostStats:
+            both = supervisor._serial > 1
+            return replace(stats(monitor), playing_serial=1, load_recent=0.9 if both else 0.1)
+
+        monkeypatch.setattr(Monitor, "stats", on_its_way)
+        session.play(1)
+        wait_for("the second model", lambda: supervisor._serial == 2)
+        wait_for("a reading", lambda: supervisor._meters.last.load_recent == 0.9)
+        session.play(2)
+        wait_for("the third model", lambda: supervisor._serial == 3)
+    assert not [note for note in session.notes if "does not fit beside" in note]
+
+
+def test_a_model_is_measured_against_what_the_one_before_is_seen_to_take(
+    ones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = Monitor.stats
+    monkeypatch.setattr(Monitor, "stats", lambda monitor: replace(stats(monitor), load_recent=0.9))
+    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones) as session:
+        wait_for("a steady load", lambda: session._running._seen == (1, 0.9))
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+    assert any("does not fit beside the one that plays (9" in note for note in session.notes)
 
 
 def test_a_crossfade_that_the_audio_thread_gave_up_is_said(

@@ -32,7 +32,7 @@ from .meters import Meters
 from .monitor import Monitor
 from .shelf import Shelf
 from .slot import FADE_SECONDS, Slot, streams_for
-from .status import State
+from .status import HostStats, State
 
 _POLL_SECONDS = 0.02
 _OPEN_SECONDS = 12.0  # a sound server that is starting takes its time
@@ -45,6 +45,7 @@ _GONE_SECONDS = 1.0
 _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
 _MOST_LOAD = 0.85
+_STEADY_READINGS = 2
 #: At which loads are measured where the device's own block is not known yet.
 MEASURED_BLOCK_FRAMES = 64
 
@@ -112,6 +113,9 @@ class Supervisor:
         self._serial = 0
         self._played = 0  # number of the model that was sent last
         self._latency_frames = 0  # of that model
+        self._load = 0.0  # of that model, as it was measured
+        self._seen = (0, 0.0)  # serial of what was seen to run by itself, and its load then
+        self._steady = (0, 0)  # serial that played, and in how many readings on end
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
         self._retry_at = 0.0
@@ -165,7 +169,7 @@ class Supervisor:
             slot.load, slot.older = answer.load, None
             self._compiled = {slot.number}
             self._played, self._serial = slot.number, next(self._serials)
-            self._latency_frames = slot.graph.latency_frames
+            self._latency_frames, self._load = slot.graph.latency_frames, answer.load
             first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
         again = self.state != "starting"
         if not again:
@@ -251,14 +255,15 @@ class Supervisor:
         if why is not None:
             self._say(f"{slot.model.name}: {why}: fading out and in")
         self._played, self._serial = slot.number, next(self._serials)
-        self._latency_frames = slot.graph.latency_frames
+        self._latency_frames, self._load = slot.graph.latency_frames, slot.load or 0.0
         entrance = slot.entrance(self._serial, self._shelf.levels, self._shelf.rate_hz, alone=why is not None)
         with contextlib.suppress(DeviceError):
             self._link.send(Play(entrance))
 
     def _why_alone(self, slot: Slot) -> str | None:
         """Why a model cannot run beside the one that plays; None if it can."""
-        both = (slot.load or 0.0) + self._meters.last.load_recent
+        serial, seen = self._seen
+        both = (slot.load or 0.0) + (seen if serial == self._serial else self._load)
         if both > _MOST_LOAD:
             return f"does not fit beside the one that plays ({100 * both:.0f} % of the time there is)"
         apart = abs(slot.graph.latency_frames - self._latency_frames)
@@ -337,8 +342,17 @@ class Supervisor:
             self._say("two models at once took longer than there is time: faded out and in, not crossfaded")
         if stats.frames != self._moved[0]:
             self._moved = (stats.frames, now)
+            self._note_load(stats)
         elif now - self._moved[1] > self.patience(_GONE_SECONDS):
             raise DeviceError(f"{self._sink}: has asked for no audio for {now - self._moved[1]:.1f} s")
+
+    def _note_load(self, stats: HostStats) -> None:
+        """Keep what the model that plays takes by itself; in the first readings a swap's end may lie."""
+        serial, times = self._steady
+        times = times + 1 if serial == stats.playing_serial == self._serial else 0
+        self._steady = (stats.playing_serial, times)
+        if times >= _STEADY_READINGS:
+            self._seen = (stats.playing_serial, stats.load_recent)
 
     @property
     def _sink(self) -> Device:
