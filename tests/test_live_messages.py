@@ -102,6 +102,20 @@ def test_an_error_of_the_worker_is_the_same_here(kind: type[BacklineError]) -> N
     assert type(error_of(Failed(kind.__name__, "text"))) is kind
 
 
+def test_who_reads_nothing_is_not_waited_for_for_ever() -> None:
+    here, there = both()
+    here.limit(1)
+    compile_message = Compile(1, 1, 64, 48000.0, bytes(1 << 22))
+    with pytest.raises(Closed):
+        here.send(compile_message)
+    with pytest.raises(Closed):  # half a message lies in the pipe
+        here.send(Stop())
+    with pytest.raises(Closed):
+        here.receive(0.0)
+    with pytest.raises(Closed):
+        there.receive(1.0)
+
+
 # ---- a real process ----
 
 

@@ -227,6 +227,30 @@ def test_a_worker_that_does_not_read_any_more_is_replaced_whoever_waits_to_send(
         assert session.status().state == "playing"
 
 
+def test_a_worker_that_stops_reading_as_it_starts_to_play_is_replaced(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor has the other models to send then, more than the pipe holds."""
+    large = backline.conv1d(np.ones((1, 1, 1 << 20), np.float32))
+    monkeypatch.setattr("backline.live.link._SEND_SECONDS", 1)
+    with LiveSession([model, large], device="clock") as session:
+        supervisor = session._running
+        begin = supervisor._begin_playing
+        hung: list[Link] = []
+
+        def begin_hung(link: Link) -> None:
+            if not hung:
+                hung.append(link)
+                os.kill(link.process.pid, signal.SIGSTOP)
+            begin(link)
+
+        wait_for("the other model", lambda: session.shelf.slots[1].load is not None)
+        monkeypatch.setattr(supervisor, "_begin_playing", begin_hung)
+        kill_worker(session)
+        wait_for("a third worker", lambda: bool(hung) and supervisor._link not in (None, *hung))
+        wait_until_it_plays(session, 1)
+
+
 def test_a_spare_worker_that_cannot_be_started_costs_nothing(
     model: backline.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

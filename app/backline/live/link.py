@@ -16,6 +16,7 @@ from ..errors import BacklineError, DeviceError
 from .messages import Closed, Failed, Message, Pipe, Stop, Stopped
 
 _STOP_SECONDS = 3.0
+_SEND_SECONDS = 65  # a worker does not read while it compiles, which may take it a minute
 _LAST_WORDS_BYTES = 2000
 
 
@@ -44,6 +45,7 @@ class Link:
             self.pipe, pipe = Pipe.pair()
             made.callback(self.pipe.close)
             theirs.enter_context(pipe)
+            self.pipe.limit(_SEND_SECONDS)
             # Nobody ever writes to it: it ends with this process, and tells the worker so.
             life, mine = os.pipe()
             made.callback(os.close, mine)
@@ -62,7 +64,7 @@ class Link:
             )
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `DeviceError` if the worker has gone."""
+        """Send a message; raises `DeviceError` if the worker has gone, or does not read any more."""
         try:
             self.pipe.send(message, descriptors)
         except Closed as error:

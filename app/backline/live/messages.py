@@ -20,6 +20,7 @@ JSON, then the bytes of its one field that is not JSON, if it has such; file des
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import select
@@ -235,7 +236,7 @@ class Pipe:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `Closed` if nobody is there."""
+        """Send a message; raises `Closed` if nobody is there, or nobody has read for as long as `limit` said."""
         values = asdict(message)
         blob = values.pop("graph", b"")
         text = json.dumps({"type": type(message).__name__, **values}).encode()
@@ -244,8 +245,16 @@ class Pipe:
             socket.send_fds(self._socket, [head], list(descriptors))
             self._socket.sendall(text)
             self._socket.sendall(blob)
+        except BlockingIOError as error:
+            with contextlib.suppress(OSError):  # half a message is in it: no other must follow
+                self._socket.shutdown(socket.SHUT_RDWR)
+            raise Closed from error
         except OSError as error:
             raise Closed from error
+
+    def limit(self, seconds: int) -> None:
+        """Take an other side that reads nothing for so long, while something is sent, for gone."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", seconds, 0))
 
     def receive(self, timeout_s: float | None) -> tuple[Message, list[int]] | None:
         """The next message and the descriptors beside it, now the caller's to close; None after the time.
