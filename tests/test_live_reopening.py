@@ -5,6 +5,7 @@ The session goes on with the same models, knobs and levels, and no recording is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -23,7 +24,7 @@ from live_tools import RATE_HZ, noise, write_model, write_take
 import backline
 from backline.audiofile import read
 from backline.live.link import Link
-from backline.live.messages import Message, Start, Turn
+from backline.live.messages import Compile, Message, Open, Start, Turn
 from backline.live.session import LiveSession
 from backline.passes import OUTPUT_GAIN
 
@@ -249,6 +250,63 @@ def test_a_worker_that_stops_reading_as_it_starts_to_play_is_replaced(
         kill_worker(session)
         wait_for("a third worker", lambda: bool(hung) and supervisor._link not in (None, *hung))
         wait_until_it_plays(session, 1)
+
+
+@pytest.mark.parametrize("where", ["_REOPEN_SECONDS", "_COMPILE_SECONDS"])
+def test_a_session_that_ends_waits_for_no_worker_that_does_not_answer(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(f"backline.live.supervisor.{where}", 3600.0)
+    session = LiveSession(model, device="clock")
+    with session:
+        supervisor, send = session._running, Link.send
+        hung: list[Link] = []
+
+        def send_and_hang(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+            if isinstance(message, Open if where == "_REOPEN_SECONDS" else Compile):
+                os.kill(link.process.pid, signal.SIGSTOP)
+                hung.append(link)
+            send(link, message, descriptors)
+
+        monkeypatch.setattr(Link, "send", send_and_hang)
+        kill_worker(session)
+        wait_for("a worker that hangs", lambda: bool(hung))
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        assert not closing.is_alive()
+    assert supervisor.failure is None
+    assert all(link.process.returncode is not None for link in hung)
+
+
+def test_a_session_that_ends_does_not_wait_for_who_sends_to_a_worker_that_hangs(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backline.live.supervisor._GONE_SECONDS", 3600.0)  # nobody else ends the worker
+    with LiveSession(model, device="clock") as session:
+        link = session._running._link
+        assert link is not None
+        os.kill(link.process.pid, signal.SIGSTOP)
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            with contextlib.suppress(backline.BacklineError):
+                while True:
+                    session.set_levels(input_gain_db=-3.0)
+                    turns += 1
+
+        turning = threading.Thread(target=turn, daemon=True)
+        turning.start()
+        seen = -1
+        while seen != turns:  # the pipe is full
+            seen = turns
+            time.sleep(0.3)
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        assert not closing.is_alive()
+    turning.join()
 
 
 def test_a_spare_worker_that_cannot_be_started_costs_nothing(

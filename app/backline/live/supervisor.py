@@ -42,6 +42,7 @@ _REOPEN_SECONDS = 6.0
 _SPARE_SECONDS = 1.0
 _COLLECT_SECONDS = 0.5  # the log holds some seconds of callbacks
 _GONE_SECONDS = 1.0
+_LEAVE_SECONDS = 2.0
 _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
 _MOST_LOAD = 0.85
@@ -107,6 +108,7 @@ class Supervisor:
         self._say = say
         self._check = check
         self._link: Link | None = None
+        self._opening: Link | None = None  # by the thread, to be ended if the session is
         self._spare: Link | None = None
         self._spare_at = 0.0
         self._serials = itertools.count(1)
@@ -278,7 +280,8 @@ class Supervisor:
             try:
                 self._tick()
             except BacklineError as error:
-                self._lose(str(error))
+                if not self._ending.is_set():
+                    self._lose(str(error))
             except Exception as error:  # nobody sees what a thread raises: whoever runs the session asks
                 self.failure = error
                 return
@@ -382,7 +385,10 @@ class Supervisor:
     def _reopen(self) -> None:
         assert self.running is not None
         link, self._spare = self._spare or Link(), None
+        self._opening = link
         try:
+            if self._ending.is_set():  # then nobody else ends this link
+                raise DeviceError("the session has ended")
             link.send(self._wish)
             opened = link.wait(Opened, _REOPEN_SECONDS, f"{self._sink}: opening")
             expected = self.running.opened
@@ -394,8 +400,11 @@ class Supervisor:
             self._begin_playing(link)
         except BaseException:
             link.kill()
-            self._spare = Link()  # so that the next try has not to wait for its start
+            if not self._ending.is_set():
+                self._spare = Link()  # so that the next try has not to wait for its start
             raise
+        finally:
+            self._opening = None
         self._say(f"{opened.sink}: is back")
 
     # -- closing --
@@ -403,8 +412,7 @@ class Supervisor:
     def stop(self) -> None:
         """Stop the device and the worker; more than once is fine."""
         self._ending.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._end_waiting()
         with self.lock:
             link, self._link = self._link, None
             spare, self._spare = self._spare, None
@@ -416,6 +424,22 @@ class Supervisor:
         if was == "playing":
             link.stop()
         link.kill()
+
+
+    def _end_waiting(self) -> None:
+        """End the thread, and whoever holds the lock: they may wait for a worker that never answers."""
+        if (opening := self._opening) is not None:
+            opening.end()
+        if self._thread is not None:
+            self._thread.join(_LEAVE_SECONDS)
+        stuck = self._thread is not None and self._thread.is_alive()
+        if stuck or not self.lock.acquire(timeout=_LEAVE_SECONDS):
+            if (link := self._link) is not None:
+                link.end()
+        else:
+            self.lock.release()
+        if self._thread is not None:
+            self._thread.join()
 
 
 def _same_again(wish: Open, opened: Opened) -> Open:
