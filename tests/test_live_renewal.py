@@ -19,7 +19,7 @@ from live_tools import RATE_HZ, ThreadLink, backline, finish, write_model, write
 
 import backline as library
 from backline.audiofile import read
-from backline.engine import Model, Program
+from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
 from backline.layers import Conv1d, Delay
@@ -417,6 +417,69 @@ def test_a_version_that_a_worker_refuses_leaves_the_one_before_also_for_the_next
     y = read(tmp_path / "out.wav")[0][:, 0]
     assert (y[0], y[-1]) == (0.5, 0.125)
     assert sum("goes on as it was: it does not fit" in note for note in session.notes) == 1
+
+
+@pytest.fixture
+def no_engine_for(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of models with these factors no worker can make an engine."""
+    refused: list[float] = []
+
+    def engine(program: Program, streams: int) -> Engine:
+        (weights,) = (node.weight for node in program.graph.nodes if isinstance(node, Conv1d))
+        if weights.item() in refused:
+            raise MemoryError
+        return Engine(program, streams)
+
+    monkeypatch.setattr("backline.live.worker.Engine", engine)
+    return refused
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_model_that_does_not_get_in_leaves_the_one_that_plays(
+    ones: Path, tmp_path: Path, no_engine_for: list[float]
+) -> None:
+    no_engine_for.append(0.25)
+    models = [gain(0.5), gain(0.25)]
+    with LiveSession(models, device="clock", take=ones, record=tmp_path / "out.wav") as session:
+        wait_for("both models", lambda: session.shelf.slots[1].load is not None)
+        session.play(1)
+        wait_for("the refusal", lambda: session.status().models[1].problem == "not enough memory")
+        assert (session.status().playing, session.status().swapping) == (0, False)
+        session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        no_engine_for.clear()
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+        status = session.status()
+        assert (status.playing, status.swapping, status.models[1].problem) == (1, False, None)
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert np.min(np.abs(y - 0.05)) < 1e-6
+    assert y[-1] == 0.25
+    assert sum("cannot be played: not enough memory" in note for note in session.notes) == 1
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_version_that_does_not_get_in_leaves_the_one_before(
+    ones: Path, tmp_path: Path, no_engine_for: list[float]
+) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    no_engine_for.append(0.25)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert not session.status().swapping
+        session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        write_gain(path, 0.125)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        status = session.status()
+        assert (status.swapping, status.models[0].problem) == (False, None)
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert np.min(np.abs(y - 0.05)) < 1e-6
+    assert y[-1] == pytest.approx(0.0125)
+    assert sum("goes on as it was: not enough memory" in note for note in session.notes) == 1
 
 
 @pytest.mark.usefixtures("worker_in_thread")

@@ -13,7 +13,7 @@ JSON, then the bytes of its one field that is not JSON, if it has such; file des
     Start   one of the models    ->
                                  <-  Started, or Failed
     Compile, Play, Turn, Forget  ->
-                                 <-  Compiled, Refused, Stopped (the device did)
+                                 <-  Compiled, Refused (also for Play), Stopped (the device did)
     Stop                         ->
                                  <-  Stopped, and ends
 """
@@ -121,10 +121,11 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Refused:
-    """A model cannot be played; says why."""
+    """A model cannot be played; says why. `serial` is that of the `Play` that failed; 0 was no such thing."""
 
     number: int
     why: str
+    serial: int = 0
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ class Slot:
         """As it was loaded."""
         return self.source.model
 
+    @property
+    def versions_before(self) -> list[Slot]:
+        """Those that could still be gone back to, the latest first."""
+        return [] if self.older is None else [self.older, *self.older.versions_before]
+
     def view(self, rate_hz: float) -> ModelView:
         """What a screen shows of it."""
         loudness = self.model.metadata.get("loudness")

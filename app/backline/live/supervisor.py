@@ -47,6 +47,7 @@ _PATIENCE_BLOCKS = 4  # at least so many blocks, where they are longer than that
 _CALM_SECONDS = 0.1
 _MOST_LOAD = 0.85
 _STEADY_READINGS = 2
+_SENT_KEPT = 20
 #: At which loads are measured where the device's own block is not known yet.
 MEASURED_BLOCK_FRAMES = 64
 
@@ -57,6 +58,16 @@ class Running:
 
     opened: Opened
     started: Started
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A model that a worker was told to play: its number, the serial it got in as, latency, measured load."""
+
+    number: int
+    serial: int
+    latency_frames: int
+    load: float
 
 
 class Supervisor:
@@ -112,10 +123,7 @@ class Supervisor:
         self._spare: Link | None = None
         self._spare_at = 0.0
         self._serials = itertools.count(1)
-        self._serial = 0
-        self._played = 0  # number of the model that was sent last
-        self._latency_frames = 0  # of that model
-        self._load = 0.0  # of that model, as it was measured
+        self._sent = [Sent(0, 0, 0, 0.0)]  # since the worker began; the last is what plays, or is about to
         self._seen = (0, 0.0)  # serial of what was seen to run by itself, and its load then
         self._steady = (0, 0)  # serial that played, and in how many readings on end
         self._compiled: set[int] = set()
@@ -168,10 +176,9 @@ class Supervisor:
                 self._shelf.put_back(slot, answer.why)  # for the next try
             raise BacklineError(f"{slot.model.name}: {answer.why}")
         with self.lock:
-            slot.load, slot.older = answer.load, None
+            slot.load, slot.older, slot.problem = answer.load, None, None
             self._compiled = {slot.number}
-            self._played, self._serial = slot.number, next(self._serials)
-            self._latency_frames, self._load = slot.graph.latency_frames, answer.load
+            self._sent = [self._next(slot)]
             first = slot.entrance(self._serial, self._shelf.levels, opened.rate_hz)
         again = self.state != "starting"
         if not again:
@@ -220,7 +227,11 @@ class Supervisor:
     def play(self, index: int) -> None:
         """Want another model; see `Shelf.choose`."""
         with self.lock:
-            self._shelf.choose(index)
+            slot = self._shelf.choose(index)
+            if slot.problem is not None:  # so far; this is another try
+                slot.problem = None
+                if slot.number not in self._compiled:
+                    self.renew(slot)
             self._settle()
 
     def turn(self, values: Mapping[str, float]) -> None:
@@ -237,7 +248,21 @@ class Supervisor:
     @property
     def swapping(self) -> bool:
         """Whether the model that is wanted is not yet the one that is heard."""
-        return self._meters.last.playing_serial != self._serial or self._played != self._shelf.current.number
+        slot = self._shelf.current
+        if self._meters.last.playing_serial != self._serial:
+            return True
+        return slot.number != self._played and slot.problem is None
+
+    @property
+    def _played(self) -> int:
+        return self._sent[-1].number
+
+    @property
+    def _serial(self) -> int:
+        return self._sent[-1].serial
+
+    def _next(self, slot: Slot) -> Sent:
+        return Sent(slot.number, next(self._serials), slot.graph.latency_frames, slot.load or 0.0)
 
     def _turn(self, values: Mapping[str, float]) -> None:
         # A worker that has gone is noticed by the thread; the shelf remembers the values.
@@ -251,13 +276,12 @@ class Supervisor:
         slot = self._shelf.current
         if self._link is None or self.state != "playing":
             return
-        if slot.number == self._played or slot.number not in self._compiled:
+        if slot.number == self._played or slot.number not in self._compiled or slot.problem is not None:
             return
         why = self._why_alone(slot)
         if why is not None:
             self._say(f"{slot.model.name}: {why}: fading out and in")
-        self._played, self._serial = slot.number, next(self._serials)
-        self._latency_frames, self._load = slot.graph.latency_frames, slot.load or 0.0
+        self._sent = [*self._sent[-_SENT_KEPT:], self._next(slot)]
         entrance = slot.entrance(self._serial, self._shelf.levels, self._shelf.rate_hz, alone=why is not None)
         with contextlib.suppress(DeviceError):
             self._link.send(Play(entrance))
@@ -265,10 +289,10 @@ class Supervisor:
     def _why_alone(self, slot: Slot) -> str | None:
         """Why a model cannot run beside the one that plays; None if it can."""
         serial, seen = self._seen
-        both = (slot.load or 0.0) + (seen if serial == self._serial else self._load)
+        both = (slot.load or 0.0) + (seen if serial == self._serial else self._sent[-1].load)
         if both > _MOST_LOAD:
             return f"does not fit beside the one that plays ({100 * both:.0f} % of the time there is)"
-        apart = abs(slot.graph.latency_frames - self._latency_frames)
+        apart = abs(slot.graph.latency_frames - self._sent[-1].latency_frames)
         if apart > lib.BL_HOST_EVEN_FRAMES:
             return f"is {apart} frames away from the one that plays, too far to be crossfaded in time"
         return None
@@ -295,6 +319,7 @@ class Supervisor:
         while (message := self._link.poll()) is not None:
             self._hear(message)
         self._check_health(now)
+        self._tidy()
         if self._spare is None and now >= self._spare_at:
             self._spare_at = now + _SPARE_SECONDS
             with contextlib.suppress(BacklineError):  # what plays needs none
@@ -309,12 +334,14 @@ class Supervisor:
                     self._forget(message.number)  # a newer version has taken its place
                 else:
                     slot.load, slot.problem = message.load, None
-                    if slot.older is not None:
-                        self._forget(slot.older.number)
-                        slot.older = None
+                    if all(older.number != self._played for older in slot.versions_before):
+                        self._forget_before(slot)
                 self._settle()
+            elif isinstance(message, Refused) and message.serial:
+                self._take_back(message, slot)
             elif isinstance(message, Refused) and slot is not None:
                 self._refuse(slot, message.why)
+                self._settle()
             elif isinstance(message, Stopped):
                 raise DeviceError(message.why or "the device has stopped")
             elif isinstance(message, Failed):
@@ -329,6 +356,31 @@ class Supervisor:
         self._say(f"{slot.model.name} goes on as it was: {why}")
         if older.number not in self._compiled and self._link is not None:
             self._link.send(self._compile_message(older))
+
+    def _take_back(self, refused: Refused, slot: Slot | None) -> None:
+        """A model that was sent does not get in: what was sent before it goes on."""
+        self._sent = [each for each in self._sent if each.serial != refused.serial]
+        if slot is None:
+            return  # a newer version has taken its place
+        self._refuse(slot, refused.why)
+        if slot is self._shelf.current:
+            for index, other in enumerate(self._shelf.slots):
+                self._shelf.playing = index if other.number == self._played else self._shelf.playing
+
+    def _forget_before(self, slot: Slot) -> None:
+        for older in slot.versions_before:
+            self._forget(older.number)
+        slot.older = None
+
+    def _tidy(self) -> None:
+        """Forget the versions before the one that plays by now; not now if the lock is taken."""
+        if self._meters.last.playing_serial == self._serial and self.lock.acquire(blocking=False):
+            try:
+                slot = self._shelf.find(self._played)
+                if slot is not None and slot.older is not None:
+                    self._forget_before(slot)
+            finally:
+                self.lock.release()
 
     def _forget(self, number: int) -> None:
         self._compiled.discard(number)
@@ -424,7 +476,6 @@ class Supervisor:
         if was == "playing":
             link.stop()
         link.kill()
-
 
     def _end_waiting(self) -> None:
         """End the thread, and whoever holds the lock: they may wait for a worker that never answers."""

@@ -108,7 +108,7 @@ class Worker:
             case Start():
                 self._start(message, descriptors)
             case Play(entrance) if self._host is not None:
-                self._host.swap(self._entry(entrance))
+                self._play(self._host, entrance)
             case Turn(serial, knob, value) if self._entered is not None and serial == self._entered[0]:
                 if self._host is not None:
                     self._host.set(serial, self._entered[1].knob_index(knob), value)
@@ -127,10 +127,19 @@ class Worker:
                 program, message.streams, message.block_frames, message.rate_hz, _MEASURED_SECONDS
             ).mean
         except (BacklineError, MemoryError) as error:
-            self._pipe.send(Refused(message.number, str(error)))
+            self._pipe.send(Refused(message.number, str(error) or "not enough memory"))
             return
         self._programs[message.number] = program, message.streams
         self._pipe.send(Compiled(message.number, load))
+
+    def _play(self, host: Host, entrance: Entrance) -> None:
+        before = self._entered
+        try:
+            host.swap(self._entry(entrance))
+        except (BacklineError, MemoryError) as error:
+            self._entered = before
+            why = str(error) or "not enough memory"
+            self._pipe.send(Refused(entrance.number, why, entrance.serial))
 
     def _entry(self, entrance: Entrance) -> Entry:
         engine = Engine(*self._programs[entrance.number])
