@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..calibration import Calibration
 from ..engine import Model
 from ..errors import ModelError
 from ..formats import backline_file
@@ -35,6 +36,8 @@ class LiveModel:
         At which it was loaded.
     input_trim_db, output_trim_db : float
         Gains that belong to it, from calibration say, on top of the session's.
+    calibrate : callable or None
+        Says them of another version of the model; None where they stay.
     """
 
     model: Model
@@ -43,6 +46,22 @@ class LiveModel:
     quality: float = 1.0
     input_trim_db: float = 0.0
     output_trim_db: float = 0.0
+    calibrate: Callable[[Model], Calibration] | None = None
+
+    def renewed(self, model: Model) -> tuple[LiveModel, list[str]]:
+        """Another version of it, and what to say of its gains where they are others.
+
+        Raises
+        ------
+        ModelError
+            It cannot be calibrated.
+        """
+        if self.calibrate is None:
+            return replace(self, model=model), []
+        found = self.calibrate(model)
+        gains_db = (found.input_gain_db, found.output_gain_db)
+        notes = [] if gains_db == (self.input_trim_db, self.output_trim_db) else list(found.notes)
+        return replace(self, model=model, input_trim_db=gains_db[0], output_trim_db=gains_db[1]), notes
 
 
 @dataclass
