@@ -18,7 +18,9 @@ import pytest
 from live_tools import RATE_HZ, ThreadLink, backline, finish, write_model, write_take
 
 import backline as library
+from backline import calibration
 from backline.audiofile import read
+from backline.calibration import Calibration
 from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
@@ -122,6 +124,39 @@ def test_a_model_of_another_rate_swaps_in_resampled_and_in_time(ones: Path, gold
     assert any("resampled from and to 44100 Hz: 1.8 ms later" in note for note in session.notes)
 
 
+def test_knobs_of_a_model_that_is_not_compiled_yet_are_not_turned_on_the_one_that_plays(
+    ones: Path, tmp_path: Path
+) -> None:
+    """What is in front of all models is."""
+    with LiveSession(
+        [gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "out.wav"
+    ) as session:
+        supervisor, number = session._running, session.shelf.slots[1].number
+        wait_for("both models", lambda: number in supervisor._compiled)
+        supervisor._compiled.discard(number)
+        session.play(1)
+        session.set_levels(input_gain_db=-6.0, output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        supervisor._compiled.add(number)
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+    y, quieter = read(tmp_path / "out.wav")[0][:, 0], 10 ** (-6 / 20)
+    assert np.min(np.abs(y - 0.5 * quieter)) < 1e-6
+    assert y[-1] == pytest.approx(0.01 * quieter, rel=1e-6)
+
+
+def test_knobs_are_heard_while_a_new_version_is_compiled(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, record=tmp_path / "out.wav") as session:
+        with session._running.lock:  # as --watch does it, before a worker has answered
+            session.shelf.replace(0, gain(0.25), 1.0)
+            session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+    assert read(tmp_path / "out.wav")[0][-1, 0] == pytest.approx(0.05, rel=1e-6)
+
+
 # ---- files ----
 
 
@@ -139,6 +174,34 @@ def test_a_file_that_changes_is_heard(ones: Path, tmp_path: Path) -> None:
     assert (y[0], y[-1]) == (0.5, 0.75)
     assert 0.25 in y
     assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
+
+
+def test_a_new_version_plays_at_its_own_calibration(ones: Path, tmp_path: Path) -> None:
+    """20 dB louder by what its file says, and so played 20 dB softer; the next cannot be calibrated."""
+    path = tmp_path / "amp.backline"
+
+    def write(**metadata: float) -> None:
+        graph = replace(gain(0.5).graph, metadata=metadata)
+        library.save(graph, path.with_suffix(".part"), overwrite=True)
+        path.with_suffix(".part").replace(path)
+
+    def calibrate(model: Model) -> Calibration:
+        return calibration.calibrate(model.metadata, 12.0)
+
+    target = calibration.TARGET_LOUDNESS_DB
+    write(loudness=target)
+    model = LiveModel(library.load(path), path, partial(library.load, path), calibrate=calibrate)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write(loudness=target + 20.0)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        write()
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        write(input_level_dbu=-100.0)
+        wait_for("the refusal", lambda: "-200 to 60 dB" in str(session.status().models[0].problem))
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, pytest.approx(0.05))
+    assert any("output -20.0 dB" in note for note in session.notes)
+    assert any("nor loudness" in note and "goes on as it was" in note for note in session.notes)
 
 
 def test_a_broken_file_leaves_the_old_sound_and_says_why(ones: Path, tmp_path: Path) -> None:
@@ -272,7 +335,7 @@ def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
 def test_a_third_model_is_measured_against_the_second_alone(
     ones: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While both run, what callbacks are seen to take is no model's own; here the second is still on its way."""
+    """While both run, what callbacks take is no model's own; here the second is still on its way."""
     stats = Monitor.stats
     with LiveSession([gain(0.5), gain(0.1), gain(0.2)], device="clock", take=ones) as session:
         supervisor = session._running

@@ -237,7 +237,7 @@ class Pipe:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `Closed` if nobody is there, or nobody has read for as long as `limit` said."""
+        """Send a message; raises `Closed` if nobody is there, or reads for as long as `limit` said."""
         values = asdict(message)
         blob = values.pop("graph", b"")
         text = json.dumps({"type": type(message).__name__, **values}).encode()

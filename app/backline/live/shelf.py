@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..engine import Model
 from ..errors import BacklineError, ModelError
@@ -173,6 +172,20 @@ class Shelf:
             self.levels, slot.output_gain_db = before
             raise
 
+    def values_for(self, number: int, values: Mapping[str, float]) -> Mapping[str, float]:
+        """What to turn of the version that plays when `values` of the current model have been set.
+
+        Where it is an older version of that model, the knobs it has too; where it is another model, the
+        session's levels: its own stay where they stand.
+        """
+        slot = self.current
+        for version in (slot, *slot.versions_before):
+            if version.number == number:
+                known = {knob.name for knob in version.graph.knobs}
+                return {name: value for name, value in values.items() if name in known}
+        other = self.find(number)
+        return {} if other is None else other.level_values(self.levels)
+
     def replace(self, index: int, model: Model, quality: float) -> tuple[Slot, list[str]]:
         """Put another version of a model in its place; its knobs stay where they stand, if it has them.
 
@@ -188,8 +201,9 @@ class Shelf:
             for name, value in old.values.items()
             if name in known
         }
+        source, notes = old.source.renewed(model)
         new = Slot(
-            replace(old.source, model=model),
+            source,
             next(self._numbers),
             model.graph,
             quality,
@@ -197,7 +211,8 @@ class Shelf:
             old.output_gain_db,
             older=old if old.load is not None else old.older,
         )
-        notes = self._make_ready(new)
+        notes += self._make_ready(new)
+        new.level_values(self.levels)  # refuse what is out of range
         self.slots[index] = new
         return new, notes
 

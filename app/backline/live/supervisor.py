@@ -235,9 +235,9 @@ class Supervisor:
             self._settle()
 
     def turn(self, values: Mapping[str, float]) -> None:
-        """Turn knobs of the model that plays."""
+        """Turn knobs of the model that is wanted; of the one that plays what is meant for all of them."""
         with self.lock:
-            self._turn(values)
+            self._turn(self._shelf.values_for(self._played, values))
 
     def renew(self, slot: Slot) -> None:
         """Get a new version of a model ready; it plays as soon as it is, where it is wanted."""
