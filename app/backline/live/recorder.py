@@ -61,7 +61,7 @@ class Recorder:
     sinks : sequence of Sink
         Owned from here on: finished by `finish`, also when some of them fail. `add` brings more.
     say : callable
-        Given a sentence on each file that `add` has brought and that cannot be written any more.
+        Given a sentence on each file that cannot be written any more, and what became of what it had.
 
     Attributes
     ----------
@@ -106,12 +106,27 @@ class Recorder:
 
     def _drop(self, sink: Sink, error: Exception) -> None:
         sink.failure = error
-        sink.writer.abort()
         self._sinks.remove(sink)
+        kept = self._save(sink.writer)
         if sink in self._needed:
             self.error = self.error or error
+            if kept:
+                self._say(kept)
         else:
-            self._say(f"the recording has ended: {error}")
+            self._say(f"the recording has ended: {error}" + (f"; {kept}" if kept else ""))
+
+    def _save(self, writer: AudioWriter) -> str:
+        """Finish a file that can take no more, with what it has; a sentence on that, or nothing."""
+        if writer.frames == 0:
+            writer.abort()
+            return ""
+        frames = writer.frames
+        try:
+            whole = writer.salvage()
+        except Exception as error:
+            return f"{writer.path}: the {frames / writer.rate_hz:.1f} s before are lost too: {error}"
+        end = ", and may be damaged at its end" if not whole else ""
+        return f"{writer.path}: holds the {frames / writer.rate_hz:.1f} s before{end}"
 
     def add(self, writer: AudioWriter) -> Sink:
         """Let a file have all frames from now on; it is this recorder's from then on.
@@ -172,7 +187,7 @@ class Recorder:
         for sink in list(self._sinks):
             try:
                 sink.writer.close()
-            except Exception as error:
+            except Exception as error:  # nothing is left to be saved
                 self._drop(sink, error)
         if self.error is not None:
             raise self.error
