@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..errors import BacklineError, DeviceError, ModelError
 from .devices import CLOCK, CLOCK_DEVICE, Device, Direction, find_device, why_no_device
@@ -113,3 +114,18 @@ def _rate(wish: Open, source: Device | None, sink: Device, channels: tuple[int, 
         return rates[-1]
     listed = ", ".join(f"{rate:g}" for rate in rates)
     raise DeviceError(f"{what}: refuses a rate of {wished[0]:g} Hz; it takes {listed} Hz")
+
+
+def same_again(wish: Open, opened: Opened) -> Open:
+    """What to open next time: the same devices by name, as indexes change, at the same rate."""
+
+    def name(wanted: int | str | None, device: Device | None) -> int | str | None:
+        return wanted if device is None or device.index is None else f"{device.name}, {device.host_api}"
+
+    return replace(
+        wish,
+        source=name(wish.source, opened.source),
+        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else "clock",
+        rates_hz=(opened.rate_hz,),
+        must_fit=True,
+    )

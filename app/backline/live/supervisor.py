@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..errors import BacklineError, DeviceError
 from ..native import lib
@@ -30,6 +30,7 @@ from .messages import (
 )
 from .meters import Meters
 from .monitor import Monitor
+from .opening import same_again
 from .shelf import Shelf
 from .slot import FADE_SECONDS, Slot, streams_for
 from .status import HostStats, State
@@ -161,7 +162,7 @@ class Supervisor:
         self._monitor, self._meters, self._take = monitor, meters, take
         self.running = Running(opened, self._start(self._link, opened))
         self._begin_playing(self._link)
-        self._wish = _same_again(self._wish, opened)
+        self._wish = same_again(self._wish, opened)
         self._thread = threading.Thread(target=self._run, name="backline-supervisor", daemon=True)
         self._thread.start()
 
@@ -491,18 +492,3 @@ class Supervisor:
             self.lock.release()
         if self._thread is not None:
             self._thread.join()
-
-
-def _same_again(wish: Open, opened: Opened) -> Open:
-    """What to open next time: the same devices by name, as indexes change, at the same rate."""
-
-    def name(wanted: int | str | None, device: Device | None) -> int | str | None:
-        return wanted if device is None or device.index is None else f"{device.name}, {device.host_api}"
-
-    return replace(
-        wish,
-        source=name(wish.source, opened.source),
-        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else "clock",
-        rates_hz=(opened.rate_hz,),
-        must_fit=True,
-    )
