@@ -24,7 +24,7 @@ from backline.calibration import Calibration
 from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d, Delay
+from backline.layers import Conv1d, Conv2d, Delay
 from backline.live.monitor import Monitor
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
@@ -155,6 +155,35 @@ def test_knobs_are_heard_while_a_new_version_is_compiled(ones: Path, tmp_path: P
             session.set_levels(output_gain_db=-20.0)
         session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
     assert read(tmp_path / "out.wav")[0][-1, 0] == pytest.approx(0.05, rel=1e-6)
+
+
+def test_a_model_without_bypass_that_takes_the_place_of_a_bypassed_one_says_so(tmp_path: Path) -> None:
+    """Its two rows going out are one channel of two features, which no bypass is made for."""
+    take = write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 2), np.float32))
+    mixed = Graph((Conv1d("mix", "x", np.full((1, 2, 1), 0.1, np.float32)),), "x", 2, "mix")
+    spread = Conv2d("spread", "mix", np.ones((1, 1, 1, 1), np.float32), feature_padding=(0, 1))
+    model = Model(replace(mixed, nodes=(*mixed.nodes, spread), output="spread"))
+    with LiveSession(
+        [gain(0.5, 2), model],
+        device="clock",
+        take=take,
+        bypass=True,
+        limiter=False,
+        record=tmp_path / "out.wav",
+    ) as session:
+        assert session.status().bypass
+        session.run(0.1)
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+        assert not session.status().bypass
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        session.play(0)
+        wait_for("the swap", lambda: session.status().stats.swaps == 2)
+        assert session.status().bypass
+    y = read(tmp_path / "out.wav")[0]
+    assert y[0].tolist() == y[-1].tolist() == [1.0, 1.0]
+    assert np.min(np.abs(y - np.float32([0.2, 0.0])).sum(axis=1)) < 1e-6
+    assert sum("has no bypass: it is heard" in note for note in session.notes) == 1
 
 
 # ---- files ----

@@ -33,7 +33,7 @@ class Shelf:
     playing : int
         Index of the model that is wanted.
     levels : dict
-        Input gain in dB and bypass, 0 or 1.
+        Input gain in dB and bypass, 0 or 1; where a model has none, it waits for the next.
     rows : (int, int)
         Input and output rows of the session, once it is laid out.
     """
@@ -82,7 +82,7 @@ class Shelf:
     @property
     def bypass(self) -> bool:
         """Whether the input itself is heard."""
-        return self.levels[BYPASS] > 0.0
+        return self.levels[BYPASS] > 0.0 and self.current.has_bypass
 
     @property
     def current(self) -> Slot:
@@ -127,7 +127,7 @@ class Shelf:
 
     def _check_bypass(self) -> None:
         slot = self.current
-        if self.levels[BYPASS] and all(knob.name != BYPASS for knob in slot.graph.knobs):
+        if self.levels[BYPASS] and not slot.has_bypass:
             raise BacklineError(
                 f"{slot.model.name}: has no bypass: {slot.model.input_channels} channels go in, "
                 f"{slot.model.output_channels} come out"

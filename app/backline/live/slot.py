@@ -107,6 +107,11 @@ class Slot:
         return self.source.model
 
     @property
+    def has_bypass(self) -> bool:
+        """Whether the input itself can be heard in its place."""
+        return any(knob.name == BYPASS for knob in self.graph.knobs)
+
+    @property
     def versions_before(self) -> list[Slot]:
         """Those that could still be gone back to, the latest first."""
         return [] if self.older is None else [self.older, *self.older.versions_before]
@@ -157,7 +162,7 @@ class Slot:
             OUTPUT_GAIN: self.output_gain_db + self.source.output_trim_db,
         }
         values = {name: gain_factor(gain_db) for name, gain_db in gains.items()}
-        if any(knob.name == BYPASS for knob in self.graph.knobs):
+        if self.has_bypass:
             values[BYPASS] = levels[BYPASS]
         return values
 

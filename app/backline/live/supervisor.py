@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import BacklineError, DeviceError
 from ..native import lib
+from ..passes import BYPASS
 from .devices import Device
 from .forensics import Collector
 from .link import Link
@@ -282,6 +283,8 @@ class Supervisor:
         why = self._why_alone(slot)
         if why is not None:
             self._say(f"{slot.model.name}: {why}: fading out and in")
+        if self._shelf.levels[BYPASS] and not slot.has_bypass:
+            self._say(f"{slot.model.name}: has no bypass: it is heard, though bypass is on")
         self._sent = [*self._sent[-_SENT_KEPT:], self._next(slot)]
         entrance = slot.entrance(self._serial, self._shelf.levels, self._shelf.rate_hz, alone=why is not None)
         with contextlib.suppress(DeviceError):
