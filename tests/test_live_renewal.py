@@ -346,6 +346,26 @@ def test_a_model_that_does_not_fit_is_warned_of_before_it_plays(auto_quality: bo
     assert "what would fit: the model overdrive" in note or "faster core" in note
 
 
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_block_that_is_not_known_before_is_assumed_and_said(
+    golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on ALSA; the clock's own is known and is not assumed."""
+    path = golden / "nam" / "models" / "A2.nam"
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    monkeypatch.setattr("backline.live.session.warning", lambda shelf, slot, block: f"too much of {block}")
+    assumed = "blocks of 64 frames are assumed, as the device's own are not known yet"
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        pass
+    assert "too much of 64" in session.notes
+    assert not [note for note in session.notes if "assumed" in note]
+    monkeypatch.setattr("backline.live.opening.CLOCK_BLOCK_FRAMES", 0)
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        pass
+    assert f"too much of 64; {assumed}" in session.notes
+    assert f"choosing a size: {assumed}" in session.notes
+
+
 def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
     ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,17 +51,23 @@ def kill_worker(session: LiveSession) -> None:
     os.kill(link.process.pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@contextlib.contextmanager
+def a_server(period: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client package is not installed")
     if shutil.which("jackd") is None:
         pytest.skip("jackd is not installed")
     try:
-        with jack_server(RATE_HZ, PERIOD) as started:
+        with jack_server(RATE_HZ, period) as started:
             monkeypatch.setenv("JACK_DEFAULT_SERVER", started.name)
             yield started
     except NoServer as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with a_server(PERIOD, monkeypatch) as started:
+        yield started
 
 
 @pytest.fixture
@@ -122,6 +128,23 @@ def test_a_session_that_waits_ends_at_once_and_keeps_its_recording(
         wait_for("the loss to be seen", lambda: session.status().state == "waiting")
         frames = session.status().stats.frames
     assert len(read(tmp_path / "record.wav")[0]) == frames == session.summary()["frames"]
+
+
+def test_loads_are_measured_at_the_servers_own_period(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Compile] = []
+    send = Link.send
+
+    def keep(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+        if isinstance(message, Compile):
+            sent.append(message)
+        send(link, message, descriptors)
+
+    monkeypatch.setattr(Link, "send", keep)
+    with a_server(1024, monkeypatch), LiveSession(model, device="system") as session:
+        assert session.status().block_frames == 1024
+    assert [message.block_frames for message in sent] == [1024]
 
 
 # ---- workers ----

@@ -35,6 +35,8 @@ _CARD = re.compile(r"\s*\(hw:[^)]*\)", re.IGNORECASE)
 
 CLOCK = "clock"
 _CLOCK_CHANNELS = 64
+#: Of the clock, where no block is asked for.
+CLOCK_BLOCK_FRAMES = 64
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,8 @@ class Opened:
     device_inputs : int
         Channels of the blocks the device offers.
     notes : tuple of str
+    block_frames : int
+        That the device will ask for; 0 where that shows only once it runs.
     """
 
     source: Device | None
@@ -98,6 +100,7 @@ class Opened:
     output_map: tuple[int | None, ...]
     device_inputs: int
     notes: tuple[str, ...] = ()
+    block_frames: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import BacklineError, DeviceError, ModelError
-from .devices import CLOCK, CLOCK_DEVICE, Device, Direction, find_device, why_no_device
+from .devices import (
+    CLOCK,
+    CLOCK_BLOCK_FRAMES,
+    CLOCK_DEVICE,
+    Device,
+    Direction,
+    find_device,
+    why_no_device,
+)
+from .jack import period_frames
 from .messages import Open, Opened
 from .streams import common_rates, takes_rate
 
@@ -29,7 +38,15 @@ def resolve(wish: Open) -> Opened:
     streams = len(input_map) // wish.model_inputs
     output_map = _outputs(wish, sink, streams * wish.model_outputs)
     rate_hz = _rate(wish, source, sink, (device_inputs, len(output_map)))
-    return Opened(source, sink, rate_hz, streams, input_map, output_map, device_inputs, tuple(notes))
+    block = wish.block_frames or _own_block(sink)
+    return Opened(source, sink, rate_hz, streams, input_map, output_map, device_inputs, tuple(notes), block)
+
+
+def _own_block(sink: Device) -> int:
+    """Frames of the device's own blocks, or 0 where they are not known before it is opened."""
+    if sink.index is None:
+        return CLOCK_BLOCK_FRAMES
+    return period_frames() if "jack" in sink.host_api.lower() else 0
 
 
 def _devices(wish: Open, notes: list[str]) -> tuple[Device | None, Device]:

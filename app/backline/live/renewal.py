@@ -9,10 +9,11 @@ from collections.abc import Callable
 from ..engine import Model
 from ..errors import BacklineError, ModelError
 from .fitting import Governed, governed
+from .headroom import ASSUMED_BLOCK, MEASURED_BLOCK_FRAMES
 from .meters import Meters
 from .options import Options
 from .shelf import Shelf
-from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
+from .supervisor import Supervisor
 from .watch import Watch
 
 _POLL_SECONDS = 0.25
@@ -66,6 +67,8 @@ class Renewal:
         """Before anything plays: take the size of the first model that is measured to fit."""
         if self._auto_quality:
             self._say_sizes(self._shelf.playing)
+            if self._sizes(self._shelf.playing) is not None and not self._supervisor.block_frames:
+                self._say(f"choosing a size: {ASSUMED_BLOCK}")
             self._follow(self._shelf.playing)
 
     def start(self) -> None:

@@ -30,6 +30,7 @@ from ..signals import deferred
 from . import forensics, stats_file
 from .devices import CLOCK_DEVICE
 from .fitting import warning
+from .headroom import ASSUMED_BLOCK, MEASURED_BLOCK_FRAMES
 from .hygiene import feedback_warning
 from .messages import Opened
 from .meters import Meters
@@ -40,7 +41,7 @@ from .renewal import Renewal
 from .shelf import Shelf
 from .slot import LiveModel, Slot
 from .status import CallbackLog, HostStats, LiveStatus
-from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
+from .supervisor import Supervisor
 
 Array = NDArray[np.float32]
 
@@ -182,10 +183,11 @@ class LiveSession:
 
     def _check_load(self, slot: Slot) -> None:
         """Say that a model does not fit, and what would, before the device is opened."""
-        block = self._wish.block_frames or MEASURED_BLOCK_FRAMES
-        found = warning(self.shelf, slot, block)
+        assert self._supervisor is not None
+        block = self._supervisor.block_frames
+        found = warning(self.shelf, slot, block or MEASURED_BLOCK_FRAMES)
         if found is not None:
-            self._say(found)
+            self._say(found if block else f"{found}; {ASSUMED_BLOCK}")
 
     # -- running --
 

@@ -167,6 +167,16 @@ class Slot:
         return values
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A model that a worker was told to play: its number, the serial it got in as, latency, measured load."""
+
+    number: int
+    serial: int
+    latency_frames: int
+    load: float
+
+
 def prepared(graph: Graph, rate_hz: float, *, resampled: bool, oversample: bool) -> tuple[Graph, list[str]]:
     """A model as it is played: at the session's rate, levels around it.
 

@@ -14,6 +14,7 @@ from ..native import lib
 from ..passes import BYPASS
 from .devices import Device
 from .forensics import Collector
+from .headroom import MEASURED_BLOCK_FRAMES
 from .link import Link
 from .messages import (
     Compiled,
@@ -33,7 +34,7 @@ from .meters import Meters
 from .monitor import Monitor
 from .opening import same_again
 from .shelf import Shelf
-from .slot import FADE_SECONDS, Slot, streams_for
+from .slot import FADE_SECONDS, Sent, Slot, streams_for
 from .status import HostStats, State
 
 _POLL_SECONDS = 0.02
@@ -50,8 +51,6 @@ _CALM_SECONDS = 0.1
 _MOST_LOAD = 0.85
 _STEADY_READINGS = 2
 _SENT_KEPT = 20
-#: At which loads are measured where the device's own block is not known yet.
-MEASURED_BLOCK_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,6 @@ class Running:
 
     opened: Opened
     started: Started
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A model that a worker was told to play: its number, the serial it got in as, latency, measured load."""
-
-    number: int
-    serial: int
-    latency_frames: int
-    load: float
 
 
 class Supervisor:
@@ -120,6 +109,7 @@ class Supervisor:
         self._limiter = limiter
         self._say = say
         self._check = check
+        self._own_block = 0  # of the device, where it was known before it was opened
         self._link: Link | None = None
         self._opening: Link | None = None  # by the thread, to be ended if the session is
         self._spare: Link | None = None
@@ -149,6 +139,7 @@ class Supervisor:
         link = self._link = Link()
         link.send(self._wish)
         opened: Opened = link.wait(Opened, _OPEN_SECONDS, "looking for the devices")
+        self._own_block = opened.block_frames
         return opened
 
     def start(self, opened: Opened, monitor: Monitor, meters: Meters, take: tuple[int, int] | None) -> None:
@@ -218,11 +209,11 @@ class Supervisor:
 
     @property
     def block_frames(self) -> int:
-        """Of the device: what it was asked for, or what it is seen to take; 0 where neither is known."""
+        """Of the device: what it was asked for, is seen to take, or says it will; 0 where none is known."""
         if self._wish.block_frames:
             return self._wish.block_frames
         stats = self._meters.last if self.running else None
-        return round(stats.frames / stats.callbacks) if stats and stats.callbacks else 0
+        return round(stats.frames / stats.callbacks) if stats and stats.callbacks else self._own_block
 
     # -- what others ask for --
 

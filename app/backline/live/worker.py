@@ -25,6 +25,7 @@ from ..engine import Engine, Program
 from ..errors import BacklineError, DeviceError
 from ..formats import backline_file
 from . import headroom, hygiene
+from .devices import CLOCK_BLOCK_FRAMES
 from .host import Entry, Host
 from .messages import (
     Closed,
@@ -51,7 +52,6 @@ from .streams import ClockStream, PortAudioStream
 
 _POLL_SECONDS = 0.005
 _ACTIVE_SECONDS = 0.25
-_CLOCK_BLOCK_FRAMES = 64
 _MEASURED_SECONDS = 0.02
 
 
@@ -187,7 +187,7 @@ class Worker:
     def _open_stream(self, opened: Opened, wish: Open) -> ClockStream | PortAudioStream:
         assert self._host is not None
         if opened.sink.index is None:
-            return ClockStream(self._host, wish.block_frames or _CLOCK_BLOCK_FRAMES)
+            return ClockStream(self._host, wish.block_frames or CLOCK_BLOCK_FRAMES)
         return PortAudioStream(self._host, opened.source, opened.sink, wish.block_frames, wish.latency)
 
     def _look_after(self) -> None:
