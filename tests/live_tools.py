@@ -99,6 +99,9 @@ class ThreadLink(Link):
     def _wait_for_end(self, seconds: float) -> None:
         pass
 
+    def give_up(self) -> None:
+        self.pipe.hang_up()
+
     def kill(self) -> None:
         self.pipe.close()
         self._thread.join()

@@ -16,6 +16,7 @@ from ..errors import BacklineError, DeviceError
 from .messages import Closed, Failed, Message, Pipe, Stop, Stopped
 
 _STOP_SECONDS = 3.0
+_SEND_SECONDS = 60.0  # a worker that compiles what came before takes its time
 _LAST_WORDS_BYTES = 2000
 
 
@@ -32,6 +33,7 @@ class Link:
 
     def __init__(self) -> None:
         self.pipe, theirs = Pipe.pair()
+        self.pipe.set_patience(_SEND_SECONDS)
         # Nobody ever writes to it: it ends with this process, and tells the worker so.
         life, mine = os.pipe()
         self._life: int | None = mine
@@ -117,6 +119,7 @@ class Link:
 
     def stop(self) -> None:
         """Let the device stop and the worker end; one that does not is killed."""
+        self.pipe.set_patience(_STOP_SECONDS)
         with contextlib.suppress(BacklineError):
             self.send(Stop())
             self.wait(Stopped, _STOP_SECONDS, "stopping the device")
@@ -126,6 +129,11 @@ class Link:
     def _wait_for_end(self, seconds: float) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
+
+    def give_up(self) -> None:
+        """Let the worker die, from any thread, so that nobody goes on talking to it; `kill` has to follow."""
+        self.process.kill()
+        self.pipe.hang_up()
 
     def kill(self) -> None:
         """End the worker whatever it does; more than once is fine."""

@@ -20,6 +20,7 @@ JSON, then the bytes of its one field that is not JSON, if it has such; file des
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import select
@@ -245,6 +246,7 @@ class Pipe:
             self._socket.sendall(text)
             self._socket.sendall(blob)
         except OSError as error:
+            self.hang_up()  # half a message may be on its way: nothing can follow it
             raise Closed from error
 
     def receive(self, timeout_s: float | None) -> tuple[Message, list[int]] | None:
@@ -277,8 +279,19 @@ class Pipe:
             pieces += piece
         return bytes(pieces)
 
+    def set_patience(self, seconds: float) -> None:
+        """Let `send` give up on a reader that takes nothing for so long; else it waits for ever."""
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", *divmod(int(1e6 * seconds), 1_000_000))
+        )
+
+    def hang_up(self) -> None:
+        """End the talk, from any thread: whoever waits in it gets `Closed`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and free the descriptor: nobody may be at it."""
         self._socket.close()
 
 

@@ -324,6 +324,9 @@ class Supervisor:
 
     def _lose(self, why: str) -> None:
         """The device or the worker has gone: begin again with a new worker."""
+        if self._link is not None:
+            # Whoever has something to say to a worker that hangs holds the lock until it is heard.
+            self._link.give_up()
         with self.lock:
             link, self._link = self._link, None
             if self.state == "playing":
