@@ -106,6 +106,7 @@ class Supervisor:
         self._say = say
         self._check = check
         self._link: Link | None = None
+        self._opening: Link | None = None  # that is not at work yet
         self._spare: Link | None = None
         self._spare_at = 0.0
         self._serials = itertools.count(1)
@@ -114,6 +115,8 @@ class Supervisor:
         self._latency_frames = 0  # of that model
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
+        self._before = (0, 0)  # frames and callbacks, when the device was opened
+        self._seen_block = 0
         self._retry_at = 0.0
         self._xruns_seen, self._collect_at = 0, 0.0
         self._ending = threading.Event()
@@ -189,7 +192,8 @@ class Supervisor:
         with self.lock:
             self._link = link
             self.state, self.trouble = "playing", None
-            self._moved = (-1, time.monotonic())
+            stats = self._meters.poll()
+            self._moved, self._before = (-1, time.monotonic()), (stats.frames, stats.callbacks)
             self._spare_at = time.monotonic() + _SPARE_SECONDS
             for slot in self._shelf.slots:
                 if slot.number not in self._compiled and slot.problem is None:
@@ -202,8 +206,11 @@ class Supervisor:
         """Of the device: what it was asked for, or what it is seen to take; 0 where neither is known."""
         if self._wish.block_frames:
             return self._wish.block_frames
-        stats = self._meters.last if self.running else None
-        return round(stats.frames / stats.callbacks) if stats and stats.callbacks else 0
+        if self.running:
+            stats, (frames, callbacks) = self._meters.last, self._before
+            if stats.callbacks > callbacks:  # a device may come back with another block
+                self._seen_block = round((stats.frames - frames) / (stats.callbacks - callbacks))
+        return self._seen_block
 
     # -- what others ask for --
 
@@ -334,14 +341,17 @@ class Supervisor:
                 self._retry_at = time.monotonic()
             else:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self.state, self.trouble = "waiting", why
+            self.state, self.trouble = "waiting", self.trouble if self._ending.is_set() else why
         if link is not None:
             link.kill()
 
     def _reopen(self) -> None:
         assert self.running is not None
         link, self._spare = self._spare or Link(), None
+        self._opening = link
         try:
+            if self._ending.is_set():  # `stop` may have looked before there was anything to give up
+                raise DeviceError("the session ends")
             link.send(self._wish)
             opened = link.wait(Opened, _REOPEN_SECONDS, f"{self._sink}: opening")
             expected = self.running.opened
@@ -353,8 +363,11 @@ class Supervisor:
             self._begin_playing(link)
         except BaseException:
             link.kill()
-            self._spare = Link()  # so that the next try has not to wait for its start
+            if not self._ending.is_set():
+                self._spare = Link()  # so that the next try has not to wait for its start
             raise
+        finally:
+            self._opening = None
         self._say(f"{opened.sink}: is back")
 
     # -- closing --
@@ -362,6 +375,8 @@ class Supervisor:
     def stop(self) -> None:
         """Stop the device and the worker; more than once is fine."""
         self._ending.set()
+        if (opening := self._opening) is not None:
+            opening.give_up()  # a server that hangs may keep it waiting for long
         if self._thread is not None:
             self._thread.join()
         with self.lock:
