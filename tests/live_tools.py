@@ -99,8 +99,8 @@ class ThreadLink(Link):
     def _wait_for_end(self, seconds: float) -> None:
         pass
 
-    def give_up(self) -> None:
-        self.pipe.hang_up()
+    def end(self) -> None:
+        pass
 
     def kill(self) -> None:
         self.pipe.close()

@@ -249,6 +249,35 @@ def test_a_file_that_fails_ends_the_session_and_spares_the_other(
     assert not list(tmp_path.glob(".backline*"))
 
 
+def test_a_recording_by_a_key_that_fails_is_said_and_the_sound_goes_on(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not what the session is for; and the next one is another file."""
+    from backline.audiofile import AudioWriter
+
+    whole = AudioWriter.write
+    full = True
+
+    def write(self: AudioWriter, x: np.ndarray) -> None:
+        if full and self.path.name != "record.wav":
+            raise AudioFileError(f"{self.path}: cannot be written: the disk is full")
+        whole(self, x)
+
+    monkeypatch.setattr(AudioWriter, "write", write)
+    monkeypatch.chdir(tmp_path)
+    with LiveSession(library.load(model), device="clock", record=tmp_path / "record.wav") as session:
+        session.record(False)
+        name = session.record(True)
+        session.run(1.0)
+        assert session.status().recording is None
+        assert session.notes[-1] == f"the recording has ended: {name}: cannot be written: the disk is full"
+        assert not (tmp_path / str(name)).exists()
+        full = False
+        second = session.record(True)
+        session.run(1.2)
+    assert session.summary()["files"] == [str(tmp_path / "record.wav"), second]
+
+
 def test_a_take_is_not_overwritten_by_what_becomes_of_it(tmp_path: Path, model: Path) -> None:
     take = write_take(tmp_path / "take.wav", noise(100))
     session = LiveSession(library.load(model), device="clock", take=take, to=take, overwrite=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_tools import RATE_HZ, backline, finish, write_model, write_take
+from live_tools import RATE_HZ, ThreadLink, backline, finish, write_model, write_take
 
 import backline as library
 from backline.audiofile import read
-from backline.engine import Model
+from backline.engine import Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
 from backline.layers import Conv1d, Delay
@@ -260,7 +261,8 @@ def test_one_size_is_said(tmp_path: Path) -> None:
     assert any("comes in one size" in note for note in session.notes)
 
 
-def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
+@pytest.mark.parametrize("auto_quality", [False, True])
+def test_a_model_that_does_not_fit_is_warned_of_before_it_plays(auto_quality: bool) -> None:
     """256 by 256 channels at 768 kHz, 450 thousand million multiply-adds a second: no core does that."""
     shapes = {"in": (256, 1), "middle": (256, 256), "out": (1, 256)}
     nodes, before = [], "x"
@@ -268,7 +270,7 @@ def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
         nodes.append(Conv1d(name, before, np.full((outputs, inputs, 9), 1e-3, np.float32)))
         before = name
     model = Model(Graph(tuple(nodes), "x", 1, "out", sample_rate_hz=768000.0))
-    with LiveSession(model, device="clock", block_frames=64) as session:
+    with LiveSession(model, device="clock", block_frames=64, auto_quality=auto_quality) as session:
         session.run(0.01)
     (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
     assert "of each block of 64 frames" in note
@@ -299,3 +301,124 @@ def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> 
         session.play(1)
         wait_for("the swap", lambda: session.status().stats.swaps == 1)
     assert any("9000 frames away from the one that plays" in note for note in session.notes)
+
+
+def test_a_broken_file_is_no_end_where_sizes_are_chosen(ones: Path, tmp_path: Path, golden: Path) -> None:
+    """The sizes of what plays are known until a newer version has been taken."""
+    path = tmp_path / "amp.nam"
+    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession(model, device="clock", take=ones, watch=True, auto_quality=True) as session:
+        path.write_bytes(b"half of a mod")
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + RATE_HZ) / RATE_HZ)
+    assert any("goes on as it was" in note for note in session.notes)
+
+
+def test_sizes_that_cannot_be_looked_at_leave_what_plays_as_it_is(
+    ones: Path, tmp_path: Path, golden: Path
+) -> None:
+    path = tmp_path / "amp.nam"
+    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    with LiveSession([gain(0.5), model], device="clock", take=ones, auto_quality=True) as session:
+        path.unlink()
+        session.play(1)
+        wait_for("the note", lambda: any("stays at the size it has" in note for note in session.notes))
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+        assert session.status().playing == 1
+
+
+def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+
+    def stumble(**_: object) -> Model:
+        raise KeyError("weights")
+
+    with LiveSession(
+        LiveModel(library.load(path), path, stumble), device="clock", take=ones, watch=True
+    ) as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+        assert session.status().models[0].problem == f"{path}: unexpected KeyError: 'weights'"
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_worker_keeps_no_version_that_is_not_played_any_more(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    seen: weakref.WeakSet[Program] = weakref.WeakSet()
+    with LiveSession(model, device="clock", take=ones, watch=True) as session:
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        for times in range(1, 5):
+            write_gain(path, 0.1 * times)
+            wait_for("the new version", lambda times=times: session.status().stats.swaps == times)  # type: ignore[misc]
+            seen.update(program for program, _ in link.worker._programs.values())
+
+        def kept() -> int:
+            gc.collect()
+            return len(seen)
+
+        wait_for("those before to be forgotten", lambda: kept() == 1)
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_version_that_a_worker_refuses_leaves_the_one_before_also_for_the_next_worker(
+    ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+
+    def compiled(graph: Graph) -> Program:
+        (weights,) = (node.weight for node in graph.nodes if isinstance(node, Conv1d))
+        if weights.item() == 0.25:
+            raise MemoryError("it does not fit")
+        return Program(graph)
+
+    monkeypatch.setattr("backline.live.worker.Program", compiled)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert session.status().models[0].problem == "it does not fit"
+        assert not session.status().swapping
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        link.worker._pipe._socket.shutdown(socket.SHUT_RDWR)
+        wait_for("another worker", lambda: session.status().reopened == 1)
+        write_gain(path, 0.125)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        assert session.status().models[0].problem is None
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, 0.125)
+    assert sum("goes on as it was: it does not fit" in note for note in session.notes) == 1
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_size_that_a_worker_refuses_is_told_once(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backline.live import fitting, headroom
+
+    path = golden / "nam" / "models" / "A2.nam"
+    model = LiveModel(library.load(path), path, partial(library.load, path))
+    measured = iter([0.1, 0.7])  # of the lite and of the full one
+    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
+    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
+    with LiveSession(model, device="clock", auto_quality=True) as session:
+        lite = session.shelf.current
+        wait_for("the lite one", lambda: session.status().stats.frames > 0)
+
+        def refused(graph: Graph) -> Program:
+            raise MemoryError("it does not fit")
+
+        monkeypatch.setattr("backline.live.worker.Program", refused)
+        governed = session._renewal._governed[0]  # type: ignore[union-attr]
+        assert governed is not None
+        governed.governor._loads[1] = 0.5  # the other core has come back
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + 2 * RATE_HZ) / RATE_HZ)
+        assert session.shelf.current is lite
+    assert sum("goes on as it was" in note for note in session.notes) == 1

@@ -5,13 +5,15 @@ The session goes on with the same models, knobs and levels, and no recording is 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,10 @@ from live_tools import RATE_HZ, noise, write_model, write_take
 
 import backline
 from backline.audiofile import read
+from backline.live.link import Link
+from backline.live.messages import Message, Start, Turn
 from backline.live.session import LiveSession
+from backline.passes import OUTPUT_GAIN
 
 PERIOD = 64
 PATIENCE_SECONDS = 30.0
@@ -242,3 +247,76 @@ def test_a_worker_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> None
             return True
 
     wait_for("the worker to end", gone)
+
+
+def test_a_worker_that_does_not_read_any_more_is_replaced_whoever_waits_to_send(
+    model: backline.Model,
+) -> None:
+    """A knob is turned until the pipe to the worker is full and the turn waits, with the lock held."""
+    with LiveSession(model, device="clock") as session:
+        supervisor = session._running
+        link = supervisor._link
+        assert link is not None
+        os.kill(link.process.pid, signal.SIGSTOP)
+
+        def turn() -> None:
+            while supervisor.reopened == 0:
+                session.set_levels(input_gain_db=-3.0)
+
+        turning = threading.Thread(target=turn, daemon=True)
+        turning.start()
+        wait_for("another worker", lambda: supervisor.reopened == 1)  # not `status`: that takes the lock
+        turning.join()
+        assert session.status().state == "playing"
+
+
+def test_a_spare_worker_that_cannot_be_started_costs_nothing(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def refuse(*_: object, **__: object) -> None:
+        tried.set()
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    with LiveSession(model, device="clock") as session:
+        monkeypatch.setattr("backline.live.link.subprocess.Popen", refuse)
+        assert tried.wait(PATIENCE_SECONDS)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        assert (session.status().state, session.status().reopened) == ("playing", 0)
+
+
+def test_a_model_that_is_chosen_while_a_device_comes_back_keeps_its_knobs_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = backline.conv1d(np.full((1, 1, 1), 0.5, np.float32))
+    tenth = backline.conv1d(np.full((1, 1, 1), 0.1, np.float32))
+    sent: list[Message] = []
+    with LiveSession([half, tenth], device="clock") as session:
+        session.play(1)
+        session.set_levels(output_gain_db=-20.0)
+        session.play(0)
+        wait_for("the swap", lambda: not session.status().swapping)
+        supervisor, start, send = session._running, session._running._start, Link.send
+
+        def start_and_choose(*arguments: Any) -> Any:
+            started = start(*arguments)
+            session.play(1)
+            return started
+
+        def keep(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+            sent.append(message)
+            send(link, message, descriptors)
+
+        monkeypatch.setattr(supervisor, "_start", start_and_choose)
+        monkeypatch.setattr(Link, "send", keep)
+        kill_worker(session)
+        wait_until_it_plays(session, 1)
+        wait_for("the swap", lambda: not session.status().swapping)
+    (started,) = [each for each in sent if isinstance(each, Start)]
+    gains = [
+        each.value
+        for each in sent
+        if isinstance(each, Turn) and each.serial == started.first.serial and each.knob == OUTPUT_GAIN
+    ]
+    assert gains == [1.0]

@@ -221,7 +221,7 @@ def test_it_shows_how_it_goes():
         assert "-18.0 LUFS" in it.text("models")
         assert "tone" in it.text("controls")
         await it.press("r")
-        assert "take-1.wav" in it.text("head")
+        await it.until(lambda: "take-1.wav" in it.text("head"))
 
     with_screen(test, FakeDesk(stats=stats))
 

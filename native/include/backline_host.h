@@ -191,8 +191,8 @@ int bl_host_callback(const void *input, void *output, unsigned long frame_count,
                      void *user_data);
 
 /* Hand in another engine, which the host owns as it does the first. While a swap is going on it waits; one that
- * waited already will never play, and comes back. Errors as bl_host_new. One thread for this and all that
- * follows. [main] */
+ * waited already will never play, and comes back. Errors as bl_host_new, and BL_ERROR_BUSY: one that will never
+ * play has not been reclaimed yet. One thread for this and all that follows. [main] */
 bl_status bl_host_swap(bl_host *host, const bl_entry *entry);
 
 /* Let the engine that waits go in once there is room, and return one that the host needs no more, or

@@ -28,11 +28,14 @@ class Sink:
         The session's frame that becomes the file's first.
     frames : int, optional
         Length of the file; None for all there is.
+    failure : Exception or None
+        Why nothing is written any more.
     """
 
     writer: AudioWriter
     first_frame: int = 0
     frames: int | None = None
+    failure: Exception | None = None
 
     @property
     def missing_frames(self) -> int:
@@ -57,15 +60,21 @@ class Recorder:
     rows : int
     sinks : sequence of Sink
         Owned from here on: finished by `finish`, also when some of them fail. `add` brings more.
+    say : callable
+        Given a sentence on each file that `add` has brought and that cannot be written any more.
 
     Attributes
     ----------
     error : Exception or None
-        The first thing that went wrong; with a file, the other files go on.
+        The first thing that went wrong, but for files that `add` has brought; other files go on.
     """
 
-    def __init__(self, read: Callable[[Array], int], rows: int, sinks: list[Sink]) -> None:
+    def __init__(
+        self, read: Callable[[Array], int], rows: int, sinks: list[Sink], say: Callable[[str], None]
+    ) -> None:
         self.error: Exception | None = None
+        self._say = say
+        self._needed = tuple(sinks)
         self._read = read
         self._block = np.zeros((_BLOCK_FRAMES, rows), np.float32)
         self._sinks = list(sinks)
@@ -96,12 +105,19 @@ class Recorder:
         self._frames += len(block)
 
     def _drop(self, sink: Sink, error: Exception) -> None:
-        self.error = self.error or error
+        sink.failure = error
         sink.writer.abort()
         self._sinks.remove(sink)
+        if sink in self._needed:
+            self.error = self.error or error
+        else:
+            self._say(f"the recording has ended: {error}")
 
     def add(self, writer: AudioWriter) -> Sink:
-        """Let a file have all frames from now on; it is this recorder's from then on."""
+        """Let a file have all frames from now on; it is this recorder's from then on.
+
+        If it fails, that is said, and no reason to end a session.
+        """
         with self._lock:
             sink = Sink(writer, self._frames)
             self._sinks.append(sink)

@@ -78,17 +78,18 @@ class Recordings:
                 self._sinks.append(Sink(writer, first, frames))
             opened.pop_all()
         self._current = self._sinks[0] if record is not None else None
-        self._recorder = Recorder(monitor.read_capture, self._rows, self._sinks)
+        self._recorder = Recorder(monitor.read_capture, self._rows, self._sinks, say)
 
     @property
     def failure(self) -> Exception | None:
-        """The first thing that went wrong."""
+        """The first thing that went wrong with a file that was asked for from the start."""
         return self._recorder.error
 
     @property
     def current(self) -> str | None:
         """Name of the recording that runs."""
-        return None if self._current is None else str(self._current.writer.path)
+        running = self._current
+        return None if running is None or running.failure is not None else str(running.writer.path)
 
     @property
     def written(self) -> list[str]:
@@ -103,7 +104,7 @@ class Recordings:
         AudioFileError
             The file cannot be made.
         """
-        if self._current is None:
+        if self.current is None:
             self._current = self._recorder.add(AudioWriter(_fresh_name(), self._rate_hz, self._rows))
             self._sinks.append(self._current)
 

@@ -187,10 +187,9 @@ class LiveSession:
     def _check_load(self, slot: Slot) -> None:
         """Say that a model does not fit, and what would, before the device is opened."""
         block = self._wish.block_frames or MEASURED_BLOCK_FRAMES
-        if not self._options.auto_quality:
-            found = warning(self.shelf, slot, block)
-            if found is not None:
-                self._say(found)
+        found = warning(self.shelf, slot, block)
+        if found is not None:
+            self._say(found)
 
     # -- running --
 

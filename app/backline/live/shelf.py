@@ -195,10 +195,21 @@ class Shelf:
             quality,
             values,
             old.output_gain_db,
+            older=old if old.load is not None else old.older,
         )
         notes = self._make_ready(new)
         self.slots[index] = new
         return new, notes
+
+    def put_back(self, slot: Slot, why: str) -> Slot | None:
+        """Let the version before this one be the model's again, as this cannot be played; None if none is."""
+        older = slot.older
+        if older is not None:
+            known = older.values.keys() & slot.values.keys()
+            older.values.update({name: slot.values[name] for name in known})
+            older.output_gain_db, older.stale = slot.output_gain_db, why
+            self.slots[:] = [older if each is slot else each for each in self.slots]
+        return older
 
     def find(self, number: int) -> Slot | None:
         """The model whose version has this number; None if it has been replaced."""

@@ -67,6 +67,8 @@ class Slot:
         Why it cannot be played.
     stale : str or None
         Why it is no newer, though it plays.
+    older : Slot or None
+        The version before, which plays until a worker has made this one ready.
     """
 
     source: LiveModel
@@ -78,6 +80,7 @@ class Slot:
     load: float | None = None
     problem: str | None = None
     stale: str | None = None
+    older: Slot | None = None
 
     @property
     def model(self) -> Model:

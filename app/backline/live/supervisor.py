@@ -160,9 +160,11 @@ class Supervisor:
             link.send(self._compile_message(slot))
         answer = link.wait((Compiled, Refused), _COMPILE_SECONDS, f"{slot.model.name}: getting ready")
         if isinstance(answer, Refused):
+            with self.lock:
+                self._shelf.put_back(slot, answer.why)  # for the next try
             raise BacklineError(f"{slot.model.name}: {answer.why}")
-        slot.load = answer.load
         with self.lock:
+            slot.load, slot.older = answer.load, None
             self._compiled = {slot.number}
             self._played, self._serial = slot.number, next(self._serials)
             self._latency_frames = slot.graph.latency_frames
@@ -198,8 +200,9 @@ class Supervisor:
             for slot in self._shelf.slots:
                 if slot.number not in self._compiled and slot.problem is None:
                     link.send(self._compile_message(slot))
-            self._turn(self._shelf.current.values)  # what was turned while it started
-            self._turn(self._shelf.current.level_values(self._shelf.levels))
+            started = self._shelf.find(self._played)  # None if a newer version has taken its place meanwhile
+            if started is not None:  # what was turned while it started
+                self._turn({**started.level_values(self._shelf.levels), **started.values})
 
     @property
     def block_frames(self) -> int:
@@ -225,11 +228,10 @@ class Supervisor:
         with self.lock:
             self._turn(values)
 
-    def renew(self, slot: Slot, old: Slot) -> None:
+    def renew(self, slot: Slot) -> None:
         """Get a new version of a model ready; it plays as soon as it is, where it is wanted."""
         with self.lock, contextlib.suppress(DeviceError):
             if self._link is not None and self.state == "playing":
-                self._link.send(Forget(old.number))
                 self._link.send(self._compile_message(slot))
 
     @property
@@ -292,23 +294,44 @@ class Supervisor:
             self._hear(message)
         self._check_health(now)
         if self._spare is None and now >= self._spare_at:
-            self._spare = Link()
+            self._spare_at = now + _SPARE_SECONDS
+            with contextlib.suppress(BacklineError):  # what plays needs none
+                self._spare = Link()
 
     def _hear(self, message: Message) -> None:
         with self.lock:
             slot = self._shelf.find(message.number) if isinstance(message, Compiled | Refused) else None
             if isinstance(message, Compiled):
                 self._compiled.add(message.number)
-                if slot is not None:
+                if slot is None:
+                    self._forget(message.number)  # a newer version has taken its place
+                else:
                     slot.load, slot.problem = message.load, None
+                    if slot.older is not None:
+                        self._forget(slot.older.number)
+                        slot.older = None
                 self._settle()
             elif isinstance(message, Refused) and slot is not None:
-                slot.problem = message.why
-                self._say(f"{slot.model.name} cannot be played: {message.why}")
+                self._refuse(slot, message.why)
             elif isinstance(message, Stopped):
                 raise DeviceError(message.why or "the device has stopped")
             elif isinstance(message, Failed):
                 self._say(message.text)
+
+    def _refuse(self, slot: Slot, why: str) -> None:
+        older = self._shelf.put_back(slot, why)
+        if older is None:
+            slot.problem = why
+            self._say(f"{slot.model.name} cannot be played: {why}")
+            return
+        self._say(f"{slot.model.name} goes on as it was: {why}")
+        if older.number not in self._compiled and self._link is not None:
+            self._link.send(self._compile_message(older))
+
+    def _forget(self, number: int) -> None:
+        self._compiled.discard(number)
+        if self._link is not None:
+            self._link.send(Forget(number))
 
     def _check_health(self, now: float) -> None:
         stats = self._meters.poll()
@@ -332,8 +355,8 @@ class Supervisor:
     def _lose(self, why: str) -> None:
         """The device or the worker has gone: begin again with a new worker."""
         if self._link is not None:
-            # Whoever has something to say to a worker that hangs holds the lock until it is heard.
-            self._link.give_up()
+            # Before the lock: whoever holds it may be sending to a worker that does not read any more.
+            self._link.end()
         with self.lock:
             link, self._link = self._link, None
             if self.state == "playing":
@@ -376,7 +399,7 @@ class Supervisor:
         """Stop the device and the worker; more than once is fine."""
         self._ending.set()
         if (opening := self._opening) is not None:
-            opening.give_up()  # a server that hangs may keep it waiting for long
+            opening.end()  # a server that hangs may keep it waiting for long
         if self._thread is not None:
             self._thread.join()
         with self.lock:

@@ -67,7 +67,7 @@ class Worker:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._programs: dict[int, tuple[Program, int]] = {}  # and its streams
-        self._entered: tuple[int, Program] | None = None  # what got in last, and its serial: others have gone
+        self._entered: tuple[int, Program] | None = None  # serial and model of the last that got in
         self._wish: Open | None = None
         self._opened: Opened | None = None
         self._host: Host | None = None
@@ -109,8 +109,9 @@ class Worker:
                 self._start(message, descriptors)
             case Play(entrance) if self._host is not None:
                 self._host.swap(self._entry(entrance))
-            case Turn():
-                self._turn(message)
+            case Turn(serial, knob, value) if self._entered is not None and serial == self._entered[0]:
+                if self._host is not None:
+                    self._host.set(serial, self._entered[1].knob_index(knob), value)
             case Forget(number):
                 self._programs.pop(number, None)
             case Stop():
@@ -144,10 +145,6 @@ class Worker:
             entrance.fade_frames,
             entrance.alone,
         )
-
-    def _turn(self, message: Turn) -> None:
-        if self._host is not None and self._entered is not None and self._entered[0] == message.serial:
-            self._host.set(message.serial, self._entered[1].knob_index(message.knob), message.value)
 
     def _start(self, message: Start, descriptors: list[int]) -> None:
         opened, wish = self._opened, self._wish
