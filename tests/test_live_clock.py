@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -339,3 +340,34 @@ def test_a_device_of_long_blocks_is_given_longer(model: Path) -> None:
         assert session._running.patience(2.0) == 4 * 8.192
         assert session._running.patience(50.0) == 50.0
     assert session.summary()["frames"] == 0  # it did not have to wait for the end of the block
+
+
+def test_a_session_is_entered_once(model: Path) -> None:
+    session = LiveSession(library.load(model), device="clock")
+    with session:
+        with pytest.raises(BacklineError, match="one `with` only"), session:
+            pass
+        assert session.status().state == "playing"
+    with pytest.raises(BacklineError, match="one `with` only"), session:
+        pass
+    assert session.status().state == "ended"
+
+
+def test_recordings_of_one_second_have_names_of_their_own(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Noon:
+            return cls(2026, 1, 2, 12, 0, 0, tzinfo=tz)
+
+    monkeypatch.setattr("backline.live.recordings.datetime", Noon)
+    monkeypatch.chdir(tmp_path)
+    with LiveSession(library.load(model), device="clock") as session:
+        names = []
+        for _ in range(3):
+            names.append(session.record(True))
+            session.record(False)
+    expected = [f"backline-20260102-120000{more}.wav" for more in ("", "-2", "-3")]
+    assert names == expected
+    assert sorted(path.name for path in tmp_path.glob("backline-*")) == sorted(expected)

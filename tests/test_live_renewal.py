@@ -287,6 +287,32 @@ def test_a_file_that_has_gone_is_told_and_forgotten_when_it_is_back(ones: Path, 
     ] * 2
 
 
+@pytest.mark.usefixtures("worker_in_thread")
+def test_models_that_have_been_replaced_leave_memory(tmp_path: Path) -> None:
+    path = tmp_path / "model.backline"
+    write_gain(path, 0.5)
+    with LiveSession(
+        LiveModel(library.load(path), path, partial(library.load, path)), device="clock", watch=True
+    ) as session:
+        worker = session._running._link.worker  # type: ignore[union-attr]
+        programs = []
+
+        def told() -> int:
+            return sum("loaded again" in note for note in session.notes)
+
+        for number in range(4):
+            programs.append(weakref.ref(next(iter(worker._programs.values()))[0]))
+            write_gain(path, 0.1 * (number + 1))
+            wait_for("the new file", partial(lambda before: told() > before, number))
+            wait_for("the swap", lambda: not session.status().swapping)
+
+        def left() -> int:
+            gc.collect()
+            return sum(program() is not None for program in programs)
+
+        wait_for("those that went before to be freed", lambda: left() == 0)
+
+
 def test_watch_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)

@@ -147,7 +147,50 @@ def test_loads_are_measured_at_the_servers_own_period(
     assert [message.block_frames for message in sent] == [1024]
 
 
+def test_a_server_that_comes_back_with_another_period_has_that_block(
+    server: Server, model: backline.Model
+) -> None:
+    with LiveSession(model, device="system") as session:
+        session.run(0.5)
+        assert session.status().block_frames == PERIOD
+        server.kill()
+        wait_for("the loss to be seen", lambda: session.status().state == "waiting")
+        server.driver = [*server.driver[:-1], str(4 * PERIOD)]
+        server.restart()
+        wait_until_it_plays(session, 1)
+        session.run(session.status().seconds + 0.5)
+        # Counted between two looks, of which each may be a block early or late.
+        assert session.status().block_frames == pytest.approx(4 * PERIOD, rel=0.05)
+
+
 # ---- workers ----
+
+
+def test_a_session_that_waits_for_a_worker_that_hangs_ends(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that has asked PortAudio for a device of a server that is held up."""
+    monkeypatch.setattr("backline.live.supervisor._REOPEN_SECONDS", 3600.0)
+    session = LiveSession(model, device="clock")
+    with session:
+        running = session._running
+        wait_for("a spare", lambda: running._spare is not None)
+        spare = running._spare
+        assert spare is not None
+        os.kill(spare.process.pid, signal.SIGSTOP)
+        kill_worker(session)
+        wait_for("the spare's turn", lambda: running._opening is spare)
+        trouble = session.status().trouble
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        ended = not closing.is_alive()
+        if not ended:
+            spare.process.kill()
+    assert ended
+    assert spare.process.returncode is not None
+    assert running._spare is None
+    assert session.status().trouble == trouble
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_take_goes_on(

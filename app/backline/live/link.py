@@ -45,7 +45,7 @@ class Link:
             self.pipe, pipe = Pipe.pair()
             made.callback(self.pipe.close)
             theirs.enter_context(pipe)
-            self.pipe.limit(_SEND_SECONDS)
+            self.pipe.set_patience(_SEND_SECONDS)
             # Nobody ever writes to it: it ends with this process, and tells the worker so.
             life, mine = os.pipe()
             made.callback(os.close, mine)
@@ -117,6 +117,7 @@ class Link:
 
     def stop(self) -> None:
         """Let the device stop and the worker end; one that does not is killed."""
+        self.pipe.set_patience(_STOP_SECONDS)
         with contextlib.suppress(BacklineError):
             self.send(Stop())
             self.wait(Stopped, _STOP_SECONDS, "stopping the device")

@@ -240,7 +240,7 @@ class Pipe:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `Closed` if nobody is there, or reads for as long as `limit` said."""
+        """Send a message; raises `Closed` if nobody is there, or reads for as long as `set_patience` said."""
         values = asdict(message)
         blob = values.pop("graph", b"")
         text = json.dumps({"type": type(message).__name__, **values}).encode()
@@ -249,16 +249,9 @@ class Pipe:
             socket.send_fds(self._socket, [head], list(descriptors))
             self._socket.sendall(text)
             self._socket.sendall(blob)
-        except BlockingIOError as error:
-            with contextlib.suppress(OSError):  # half a message is in it: no other must follow
-                self._socket.shutdown(socket.SHUT_RDWR)
-            raise Closed from error
         except OSError as error:
+            self.hang_up()  # half a message may be on its way: nothing can follow it
             raise Closed from error
-
-    def limit(self, seconds: int) -> None:
-        """Take an other side that reads nothing for so long, while something is sent, for gone."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", seconds, 0))
 
     def receive(self, timeout_s: float | None) -> tuple[Message, list[int]] | None:
         """The next message and the descriptors beside it, now the caller's to close; None after the time.
@@ -290,8 +283,19 @@ class Pipe:
             pieces += piece
         return bytes(pieces)
 
+    def set_patience(self, seconds: float) -> None:
+        """Let `send` give up on a reader that takes nothing for so long; else it waits for ever."""
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", *divmod(int(1e6 * seconds), 1_000_000))
+        )
+
+    def hang_up(self) -> None:
+        """End the talk, from any thread: whoever waits in it gets `Closed`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and free the descriptor: nobody may be at it."""
         self._socket.close()
 
 

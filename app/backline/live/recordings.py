@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -103,8 +105,7 @@ class Recordings:
             The file cannot be made.
         """
         if self.current is None:
-            name = datetime.now().strftime("backline-%Y%m%d-%H%M%S.wav")
-            self._current = self._recorder.add(AudioWriter(Path(name), self._rate_hz, self._rows))
+            self._current = self._recorder.add(AudioWriter(_fresh_name(), self._rate_hz, self._rows))
             self._sinks.append(self._current)
 
     def end(self) -> None:
@@ -140,3 +141,10 @@ class Recordings:
             for sink in self._sinks:
                 if sink.missing_frames > 0:
                     self._say(f"{sink.writer.path}: ends {sink.missing_frames} frames before the take does")
+
+
+def _fresh_name() -> Path:
+    """A name by the clock; with a number behind it for one more recording in the same second."""
+    stem = datetime.now().strftime("backline-%Y%m%d-%H%M%S")
+    names = itertools.chain([f"{stem}.wav"], (f"{stem}-{number}.wav" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not os.path.lexists(path))

@@ -70,7 +70,7 @@ class LiveSession:
     Raises
     ------
     DeviceError, MissingDependency, AudioFileError, ModelError, BacklineError
-        On entering, before anything sounds.
+        On entering, before anything sounds; a session is entered once.
     """
 
     def __init__(self, models: Model | LiveModel | Sequence[Model | LiveModel], **options: Any) -> None:
@@ -101,11 +101,15 @@ class LiveSession:
         self._end_frames: int | None = None
         self._log: CallbackLog | None = None
         self._kept = False  # in a file
+        self._entered = False
         self._stack = contextlib.ExitStack()
 
     # -- opening --
 
     def __enter__(self) -> LiveSession:
+        if self._entered:
+            raise BacklineError("a session is for one `with` only: make another")
+        self._entered = True
         try:
             self.shelf.check_rate()
             check_paths(self._options)

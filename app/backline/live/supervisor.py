@@ -120,6 +120,8 @@ class Supervisor:
         self._steady = (0, 0)  # serial that played, and in how many readings on end
         self._compiled: set[int] = set()
         self._moved = (-1, 0.0)  # frames, and when they were seen to change
+        self._before = (0, 0)  # frames and callbacks, when the device was opened
+        self._seen_block = 0
         self._retry_at = 0.0
         self._xruns_seen, self._collect_at = 0, 0.0
         self._relieved = 0  # swaps that were said to be so
@@ -198,7 +200,8 @@ class Supervisor:
         with self.lock:
             self._link = link
             self.state, self.trouble = "playing", None
-            self._moved = (-1, time.monotonic())
+            stats = self._meters.poll()
+            self._moved, self._before = (-1, time.monotonic()), (stats.frames, stats.callbacks)
             self._spare_at = time.monotonic() + _SPARE_SECONDS
             for slot in self._shelf.slots:
                 if slot.number not in self._compiled and slot.problem is None:
@@ -212,8 +215,11 @@ class Supervisor:
         """Of the device: what it was asked for, is seen to take, or says it will; 0 where none is known."""
         if self._wish.block_frames:
             return self._wish.block_frames
-        stats = self._meters.last if self.running else None
-        return round(stats.frames / stats.callbacks) if stats and stats.callbacks else self._own_block
+        if self.running:
+            stats, (frames, callbacks) = self._meters.last, self._before
+            if stats.callbacks > callbacks:  # a device may come back with another block
+                self._seen_block = round((stats.frames - frames) / (stats.callbacks - callbacks))
+        return self._seen_block or self._own_block
 
     # -- what others ask for --
 
@@ -425,7 +431,7 @@ class Supervisor:
                 self._retry_at = time.monotonic()
             else:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self.state, self.trouble = "waiting", why
+            self.state, self.trouble = "waiting", self.trouble if self._ending.is_set() else why
         if link is not None:
             link.kill()
 
