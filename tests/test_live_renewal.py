@@ -6,16 +6,24 @@ import gc
 import os
 import signal
 import socket
-import time
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from live_tools import RATE_HZ, ThreadLink, backline, finish, write_model, write_take
+from live_tools import (
+    RATE_HZ,
+    ThreadLink,
+    backline,
+    finish,
+    from_file,
+    gain,
+    wait_for,
+    write_gain,
+    write_take,
+)
 
 import backline as library
 from backline import calibration
@@ -24,36 +32,9 @@ from backline.calibration import Calibration
 from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d, Conv2d, Delay
-from backline.live.monitor import Monitor
+from backline.layers import Conv1d, Conv2d
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
-from backline.live.status import HostStats
-
-PATIENCE_SECONDS = 30.0
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
-        time.sleep(0.01)
-
-
-def gain(factor: float, channels: int = 1) -> Model:
-    return library.conv1d(np.full((channels, 1, 1), factor, np.float32), groups=channels)
-
-
-def write_gain(path: Path, factor: float) -> None:
-    """A model of one weight; renamed into its place, as a trainer should."""
-    library.save(gain(factor), path.with_suffix(".part"), overwrite=True)
-    path.with_suffix(".part").replace(path)
-
-
-@pytest.fixture
-def ones(tmp_path: Path) -> Path:
-    return write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 1), np.float32))
-
 
 # ---- swaps ----
 
@@ -148,7 +129,7 @@ def test_knobs_of_a_model_that_is_not_compiled_yet_are_not_turned_on_the_one_tha
 def test_knobs_are_heard_while_a_new_version_is_compiled(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, record=tmp_path / "out.wav") as session:
         with session._running.lock:  # as --watch does it, before a worker has answered
             session.shelf.replace(0, gain(0.25), 1.0)
@@ -192,7 +173,7 @@ def test_a_model_without_bypass_that_takes_the_place_of_a_bypassed_one_says_so(t
 def test_a_file_that_changes_is_heard(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
         session.run(0.1)
         for factor, times in ((0.25, 1), (0.75, 2)):
@@ -236,7 +217,7 @@ def test_a_new_version_plays_at_its_own_calibration(ones: Path, tmp_path: Path) 
 def test_a_broken_file_leaves_the_old_sound_and_says_why(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
         path.write_bytes(b"half of a mod")
         wait_for("the refusal", lambda: session.status().models[0].problem is not None)
@@ -252,7 +233,7 @@ def test_a_broken_file_is_no_obstacle_after_its_device_has_been_away(ones: Path,
     """What a new worker compiles is the model as it was, and why it is no newer still shows."""
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession([gain(0.1), model], device="clock", take=ones, watch=True) as session:
         wait_for("both models", lambda: session.shelf.slots[1].load is not None)
         path.write_bytes(b"half of a mod")
@@ -269,7 +250,7 @@ def test_a_broken_file_is_no_obstacle_after_its_device_has_been_away(ones: Path,
 def test_a_file_that_has_gone_is_told_and_forgotten_when_it_is_back(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True) as session:
         session.run(0.1)
         path.rename(tmp_path / "elsewhere")
@@ -287,32 +268,6 @@ def test_a_file_that_has_gone_is_told_and_forgotten_when_it_is_back(ones: Path, 
     ] * 2
 
 
-@pytest.mark.usefixtures("worker_in_thread")
-def test_models_that_have_been_replaced_leave_memory(tmp_path: Path) -> None:
-    path = tmp_path / "model.backline"
-    write_gain(path, 0.5)
-    with LiveSession(
-        LiveModel(library.load(path), path, partial(library.load, path)), device="clock", watch=True
-    ) as session:
-        worker = session._running._link.worker  # type: ignore[union-attr]
-        programs = []
-
-        def told() -> int:
-            return sum("loaded again" in note for note in session.notes)
-
-        for number in range(4):
-            programs.append(weakref.ref(next(iter(worker._programs.values()))[0]))
-            write_gain(path, 0.1 * (number + 1))
-            wait_for("the new file", partial(lambda before: told() > before, number))
-            wait_for("the swap", lambda: not session.status().swapping)
-
-        def left() -> int:
-            gc.collect()
-            return sum(program() is not None for program in programs)
-
-        wait_for("those that went before to be freed", lambda: left() == 0)
-
-
 def test_watch_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
@@ -323,169 +278,6 @@ def test_watch_on_the_command_line(tmp_path: Path) -> None:
     status, _, err = finish(live)
     assert status == 0, err
     assert "loaded again" in err
-
-
-# ---- sizes and loads ----
-
-
-def test_a_size_is_chosen_by_what_it_takes(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The full A2 is made to seem too much, then little: the lite one plays first, the full after a calm."""
-    from backline.live import fitting, headroom
-
-    path = golden / "nam" / "models" / "A2.nam"
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    measured = iter([0.1, 0.7])  # of the lite and of the full one
-    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
-    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        weights = [session.shelf.current.model.graph.parameter_count]
-        governed = session._renewal._governed[0]  # type: ignore[union-attr]
-        assert governed is not None
-        governed.governor._loads[1] = 0.5  # the other core has come back
-        wait_for("the larger size", lambda: session.status().stats.swaps == 1)
-        weights.append(session.shelf.current.model.graph.parameter_count)
-    assert weights[0] < weights[1]
-    assert any("quality 1" in note for note in session.notes)
-
-
-def test_one_size_is_said(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "model.json")
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        session.run(0.3)
-    assert any("comes in one size" in note for note in session.notes)
-
-
-@pytest.mark.parametrize("auto_quality", [False, True])
-def test_a_model_that_does_not_fit_is_warned_of_before_it_plays(auto_quality: bool) -> None:
-    """256 by 256 channels at 768 kHz, 450 thousand million multiply-adds a second: no core does that."""
-    shapes = {"in": (256, 1), "middle": (256, 256), "out": (1, 256)}
-    nodes, before = [], "x"
-    for name, (outputs, inputs) in shapes.items():
-        nodes.append(Conv1d(name, before, np.full((outputs, inputs, 9), 1e-3, np.float32)))
-        before = name
-    model = Model(Graph(tuple(nodes), "x", 1, "out", sample_rate_hz=768000.0))
-    with LiveSession(model, device="clock", block_frames=64, auto_quality=auto_quality) as session:
-        session.run(0.01)
-    (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
-    assert "of each block of 64 frames" in note
-    assert "what would fit: the model overdrive" in note or "faster core" in note
-
-
-@pytest.mark.usefixtures("worker_in_thread")
-def test_a_block_that_is_not_known_before_is_assumed_and_said(
-    golden: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on ALSA; the clock's own is known and is not assumed."""
-    path = golden / "nam" / "models" / "A2.nam"
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    monkeypatch.setattr("backline.live.session.warning", lambda shelf, slot, block: f"too much of {block}")
-    assumed = "blocks of 64 frames are assumed, as the device's own are not known yet"
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        pass
-    assert "too much of 64" in session.notes
-    assert not [note for note in session.notes if "assumed" in note]
-    monkeypatch.setattr("backline.live.opening.CLOCK_BLOCK_FRAMES", 0)
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        pass
-    assert f"too much of 64; {assumed}" in session.notes
-    assert f"choosing a size: {assumed}" in session.notes
-
-
-def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
-    ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backline.live.supervisor._MOST_LOAD", 0.0)
-    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "x.wav") as session:
-        session.run(0.1)
-        session.play(1)
-        wait_for("the swap", lambda: session.status().stats.swaps == 1)
-        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
-    y = read(tmp_path / "x.wav")[0][:, 0]
-    assert (y[0], y.min(), y[-1]) == (0.5, 0.0, np.float32(0.1))
-    assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
-    assert any("does not fit beside the one that plays" in note for note in session.notes)
-
-
-def test_a_third_model_is_measured_against_the_second_alone(
-    ones: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While both run, what callbacks take is no model's own; here the second is still on its way."""
-    stats = Monitor.stats
-    with LiveSession([gain(0.5), gain(0.1), gain(0.2)], device="clock", take=ones) as session:
-        supervisor = session._running
-
-        def on_its_way(monitor: Monitor) -> HostStats:
-            both = supervisor._serial > 1
-            return replace(stats(monitor), playing_serial=1, load_recent=0.9 if both else 0.1)
-
-        monkeypatch.setattr(Monitor, "stats", on_its_way)
-        session.play(1)
-        wait_for("the second model", lambda: supervisor._serial == 2)
-        wait_for("a reading", lambda: supervisor._meters.last.load_recent == 0.9)
-        session.play(2)
-        wait_for("the third model", lambda: supervisor._serial == 3)
-    assert not [note for note in session.notes if "does not fit beside" in note]
-
-
-def test_a_model_is_measured_against_what_the_one_before_is_seen_to_take(
-    ones: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stats = Monitor.stats
-    monkeypatch.setattr(Monitor, "stats", lambda monitor: replace(stats(monitor), load_recent=0.9))
-    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones) as session:
-        wait_for("a steady load", lambda: session._running._seen == (1, 0.9))
-        session.play(1)
-        wait_for("the swap", lambda: session.status().stats.swaps == 1)
-    assert any("does not fit beside the one that plays (9" in note for note in session.notes)
-
-
-def test_a_crossfade_that_the_audio_thread_gave_up_is_said(
-    ones: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stats = Monitor.stats
-    monkeypatch.setattr(Monitor, "stats", lambda monitor: replace(stats(monitor), relieved=1))
-    with LiveSession(gain(0.5), device="clock", take=ones) as session:
-        wait_for("a sentence", lambda: "faded out and in, not crossfaded" in " ".join(session.messages()))
-        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
-    assert sum("not crossfaded" in note for note in session.notes) == 1
-
-
-def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> None:
-    graph = gain(0.5).graph
-    late = Graph(
-        (*graph.nodes, Delay("late", graph.output, 9000)), graph.input, 1, "late", latency_frames=9000
-    )
-    with LiveSession([gain(0.5), Model(late)], device="clock", take=ones) as session:
-        session.play(1)
-        wait_for("the swap", lambda: session.status().stats.swaps == 1)
-    assert any("9000 frames away from the one that plays" in note for note in session.notes)
-
-
-def test_a_broken_file_is_no_end_where_sizes_are_chosen(ones: Path, tmp_path: Path, golden: Path) -> None:
-    """The sizes of what plays are known until a newer version has been taken."""
-    path = tmp_path / "amp.nam"
-    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    with LiveSession(model, device="clock", take=ones, watch=True, auto_quality=True) as session:
-        path.write_bytes(b"half of a mod")
-        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
-        session.run((session.status().stats.frames + RATE_HZ) / RATE_HZ)
-    assert any("goes on as it was" in note for note in session.notes)
-
-
-def test_sizes_that_cannot_be_looked_at_leave_what_plays_as_it_is(
-    ones: Path, tmp_path: Path, golden: Path
-) -> None:
-    path = tmp_path / "amp.nam"
-    path.write_bytes((golden / "nam" / "models" / "A2.nam").read_bytes())
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    with LiveSession([gain(0.5), model], device="clock", take=ones, auto_quality=True) as session:
-        path.unlink()
-        session.play(1)
-        wait_for("the note", lambda: any("stays at the size it has" in note for note in session.notes))
-        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
-        assert session.status().playing == 1
 
 
 def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_path: Path) -> None:
@@ -508,15 +300,19 @@ def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_
 def test_a_worker_keeps_no_version_that_is_not_played_any_more(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     seen: weakref.WeakSet[Program] = weakref.WeakSet()
     with LiveSession(model, device="clock", take=ones, watch=True) as session:
         link = session._running._link
         assert isinstance(link, ThreadLink)
+        programs = link.worker._programs
+        wait_for("the first version", lambda: session.status().stats.frames > 0)
+        seen.update(program for program, _ in programs.values())
         for times in range(1, 5):
             write_gain(path, 0.1 * times)
-            wait_for("the new version", lambda times=times: session.status().stats.swaps == times)  # type: ignore[misc]
-            seen.update(program for program, _ in link.worker._programs.values())
+            wait_for("the new version", partial(lambda times: session.status().stats.swaps == times, times))
+            seen.update(program for program, _ in programs.values())
+        del programs
 
         def kept() -> int:
             gc.collect()
@@ -531,7 +327,7 @@ def test_a_version_that_a_worker_refuses_leaves_the_one_before_also_for_the_next
 ) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
 
     def compiled(graph: Graph) -> Program:
         (weights,) = (node.weight for node in graph.nodes if isinstance(node, Conv1d))
@@ -603,7 +399,7 @@ def test_a_version_that_does_not_get_in_leaves_the_one_before(
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
     no_engine_for.append(0.25)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
         write_gain(path, 0.25)
         wait_for("the refusal", lambda: session.status().models[0].problem is not None)
@@ -618,29 +414,3 @@ def test_a_version_that_does_not_get_in_leaves_the_one_before(
     assert np.min(np.abs(y - 0.05)) < 1e-6
     assert y[-1] == pytest.approx(0.0125)
     assert sum("goes on as it was: not enough memory" in note for note in session.notes) == 1
-
-
-@pytest.mark.usefixtures("worker_in_thread")
-def test_a_size_that_a_worker_refuses_is_told_once(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backline.live import fitting, headroom
-
-    path = golden / "nam" / "models" / "A2.nam"
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    measured = iter([0.1, 0.7])  # of the lite and of the full one
-    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
-    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        lite = session.shelf.current
-        wait_for("the lite one", lambda: session.status().stats.frames > 0)
-
-        def refused(graph: Graph) -> Program:
-            raise MemoryError("it does not fit")
-
-        monkeypatch.setattr("backline.live.worker.Program", refused)
-        governed = session._renewal._governed[0]  # type: ignore[union-attr]
-        assert governed is not None
-        governed.governor._loads[1] = 0.5  # the other core has come back
-        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
-        session.run((session.status().stats.frames + 2 * RATE_HZ) / RATE_HZ)
-        assert session.shelf.current is lite
-    assert sum("goes on as it was" in note for note in session.notes) == 1

@@ -12,14 +12,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from jack_server import NoServer, Server, jack_server
-from live_tools import RATE_HZ, noise, write_model, write_take
+from live_tools import PATIENCE_SECONDS, RATE_HZ, noise, wait_for, write_model, write_take
 
 import backline
 from backline.audiofile import read
@@ -29,14 +29,6 @@ from backline.live.session import LiveSession
 from backline.passes import OUTPUT_GAIN
 
 PERIOD = 64
-PATIENCE_SECONDS = 30.0
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
-        time.sleep(0.01)
 
 
 def wait_until_it_plays(session: LiveSession, reopened: int) -> None:
@@ -284,14 +276,18 @@ def test_a_worker_that_does_not_read_any_more_is_replaced_whoever_waits_to_send(
         os.kill(link.process.pid, signal.SIGSTOP)
 
         def turn() -> None:
+            number = 0
             while supervisor.reopened == 0:
-                session.set_levels(input_gain_db=-3.0)
+                session.set_levels(input_gain_db=-float(number % 7))
+                number += 1
+            session.set_levels(input_gain_db=-5.0)
 
         turning = threading.Thread(target=turn, daemon=True)
         turning.start()
         wait_for("another worker", lambda: supervisor.reopened == 1)  # not `status`: that takes the lock
         turning.join()
         assert session.status().state == "playing"
+        assert session.status().input_gain_db == -5.0
 
 
 def test_a_worker_that_stops_reading_as_it_starts_to_play_is_replaced(

@@ -142,7 +142,7 @@ def same_again(wish: Open, opened: Opened) -> Open:
     return replace(
         wish,
         source=name(wish.source, opened.source),
-        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else "clock",
+        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else CLOCK,
         rates_hz=(opened.rate_hz,),
         must_fit=True,
     )

@@ -366,7 +366,8 @@ class Supervisor:
         self._refuse(slot, refused.why)
         if slot is self._shelf.current:
             for index, other in enumerate(self._shelf.slots):
-                self._shelf.playing = index if other.number == self._played else self._shelf.playing
+                if other.number == self._played:
+                    self._shelf.playing = index
 
     def _forget_before(self, slot: Slot) -> None:
         for older in slot.versions_before:
