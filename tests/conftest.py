@@ -118,3 +118,12 @@ def worker_in_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     from live_tools import ThreadLink
 
     monkeypatch.setattr("backline.live.supervisor.Link", ThreadLink)
+
+
+@pytest.fixture
+def ones(tmp_path: Path) -> Path:
+    """A take of a minute at full scale."""
+    import numpy as np
+    from live_tools import RATE_HZ, write_take
+
+    return write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 1), np.float32))

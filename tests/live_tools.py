@@ -1,4 +1,4 @@
-"""What the tests of live sound share: a small model file, takes, and `backline` as a process of its own."""
+"""What the tests of live sound share: small models, takes, waiting, `backline` as a process of its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,46 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from backline import conv1d, load, save
 from backline.audiofile import AudioWriter
+from backline.engine import Model
 from backline.live.link import Link
 from backline.live.messages import Pipe
+from backline.live.slot import LiveModel
 from backline.live.worker import Worker
 
 RATE_HZ = 48000
+PATIENCE_SECONDS = 30.0
+
+
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until a condition holds; fail loudly if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.01)
+
+
+def gain(factor: float, channels: int = 1) -> Model:
+    return conv1d(np.full((channels, 1, 1), factor, np.float32), groups=channels)
+
+
+def write_gain(path: Path, factor: float) -> None:
+    """A model of one weight; renamed into its place, as a trainer should."""
+    save(gain(factor), path.with_suffix(".part"), overwrite=True)
+    path.with_suffix(".part").replace(path)
+
+
+def from_file(path: Path) -> LiveModel:
+    """A model that can be loaded again."""
+    return LiveModel(load(path), path, partial(load, path))
 
 
 def write_model(path: Path, seed: int = 0) -> Path:
@@ -97,6 +127,9 @@ class ThreadLink(Link):
         return "the worker has gone"
 
     def _wait_for_end(self, seconds: float) -> None:
+        pass
+
+    def end(self) -> None:
         pass
 
     def kill(self) -> None:

@@ -18,6 +18,8 @@ from backline.audiofile import read
 from backline.cli import main
 from backline.errors import DeviceError, MissingDependency
 from backline.live import devices as host
+from backline.live.messages import Open, Opened
+from backline.live.opening import same_again
 from backline.live.session import LiveSession
 from backline.live.streams import PortAudioStream
 
@@ -143,6 +145,28 @@ def test_a_device_is_found_by_index_or_part_of_its_name(
 ) -> None:
     sound(*CARDS)
     assert host.find_device(wanted, direction).index == index
+
+
+def test_a_card_that_comes_back_under_another_number_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listed(*found: str) -> None:
+        fake = FakeSoundDevice(*((name, 2, 2, 48000) for name in found))
+        monkeypatch.setattr(host, "portaudio", lambda: fake)
+
+    listed("PCH: ALC257 (hw:0,0)", "Scarlett 2i2: USB Audio (hw:1,0)")
+    wish = Open("scarlett", "scarlett", (), False, 64, "low", None, None, 1, 1, None)
+    there = host.find_device("scarlett", "input")
+    opened = Opened(there, there, 48000.0, 1, (0,), (0,), 1)
+    again = same_again(wish, opened)
+    assert host.find_device(again.sink, "output").index == 1
+    listed("PCH: ALC257 (hw:0,0)", "HDMI (hw:1,0)", "Scarlett 2i2: USB Audio (hw:3,0)")
+    assert host.find_device(again.source, "input").index == 2
+    assert host.find_device(again.sink, "output").index == 2
+    listed("PCH: ALC257 (hw:0,0)", "Scarlett 2i2: USB Audio #2 (hw:1,0)")
+    with pytest.raises(DeviceError, match="no output device is named like"):
+        host.find_device(again.sink, "output")
+    listed("Scarlett 2i2: USB Audio (hw:2,0)", "Scarlett 2i2: USB Audio (hw:3,0)")
+    with pytest.raises(DeviceError, match="2 output devices"):
+        host.find_device(again.sink, "output")
 
 
 def test_an_exact_name_wins_over_longer_ones(sound: Any) -> None:

@@ -171,6 +171,22 @@ def test_a_model_that_replaces_itself_is_not_heard_to(taps: int, fade: int, extr
         assert host.stats().swaps >= 1
 
 
+def test_two_engines_that_take_too_long_are_faded_apart_and_counted() -> None:
+    """At 10 MHz, blocks of one frame: 100 ns each, for 5,000 multiply-adds."""
+    heavy = backline.conv1d(np.full((1, 1, 5000), 1e-4, np.float32))
+    with make(heavy, rate_hz=1e7) as host:
+        for serial, alone in ((1, True), (2, False)):
+            host.swap(entry(heavy, serial=serial, warm_frames=10, fade_frames=5, alone=alone))
+            for _ in range(60):
+                call(host, np.ones((1, 1), np.float32))
+            doing = host.monitor.log().callbacks["doing"][-60:]
+            host.reclaim()
+            stats = host.stats()
+            assert (stats.swaps, stats.relieved) == (serial, serial - 1)
+            assert np.any(doing & FADE)
+            assert not np.any(doing & CROSSFADE)
+
+
 # ---- no discontinuity ----
 
 

@@ -12,10 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
+import live_tools
 import numpy as np
 import pytest
 from jack_server import NoServer, Server, jack_server
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is 
 RATE_HZ, PERIOD = 48000, 256
 #: For what comes at once, on a machine that is busy with something else.
 WAIT_SECONDS = 60.0
+wait_for = partial(live_tools.wait_for, seconds=WAIT_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +183,3 @@ def test_a_server_that_dies_is_one_sentence() -> None:
     assert err.startswith("backline: error: ")
     assert "still" in err or "PortAudio" in err
     assert err.count("\n") == 1
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS:.0f} s for {what}"
-        time.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,35 @@ def test_a_file_that_fails_ends_the_session_and_spares_the_other(
     assert not list(tmp_path.glob(".backline*"))
 
 
+def test_a_recording_by_a_key_that_fails_is_said_and_the_sound_goes_on(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not what the session is for; and the next one is another file."""
+    from backline.audiofile import AudioWriter
+
+    whole = AudioWriter.write
+    full = True
+
+    def write(self: AudioWriter, x: np.ndarray) -> None:
+        if full and self.path.name != "record.wav":
+            raise AudioFileError(f"{self.path}: cannot be written: the disk is full")
+        whole(self, x)
+
+    monkeypatch.setattr(AudioWriter, "write", write)
+    monkeypatch.chdir(tmp_path)
+    with LiveSession(library.load(model), device="clock", record=tmp_path / "record.wav") as session:
+        session.record(False)
+        name = session.record(True)
+        session.run(1.0)
+        assert session.status().recording is None
+        assert session.notes[-1] == f"the recording has ended: {name}: cannot be written: the disk is full"
+        assert not (tmp_path / str(name)).exists()
+        full = False
+        second = session.record(True)
+        session.run(1.2)
+    assert session.summary()["files"] == [str(tmp_path / "record.wav"), second]
+
+
 def test_a_take_is_not_overwritten_by_what_becomes_of_it(tmp_path: Path, model: Path) -> None:
     take = write_take(tmp_path / "take.wav", noise(100))
     session = LiveSession(library.load(model), device="clock", take=take, to=take, overwrite=True)
@@ -310,3 +340,34 @@ def test_a_device_of_long_blocks_is_given_longer(model: Path) -> None:
         assert session._running.patience(2.0) == 4 * 8.192
         assert session._running.patience(50.0) == 50.0
     assert session.summary()["frames"] == 0  # it did not have to wait for the end of the block
+
+
+def test_a_session_is_entered_once(model: Path) -> None:
+    session = LiveSession(library.load(model), device="clock")
+    with session:
+        with pytest.raises(BacklineError, match="one `with` only"), session:
+            pass
+        assert session.status().state == "playing"
+    with pytest.raises(BacklineError, match="one `with` only"), session:
+        pass
+    assert session.status().state == "ended"
+
+
+def test_recordings_of_one_second_have_names_of_their_own(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Noon:
+            return cls(2026, 1, 2, 12, 0, 0, tzinfo=tz)
+
+    monkeypatch.setattr("backline.live.recordings.datetime", Noon)
+    monkeypatch.chdir(tmp_path)
+    with LiveSession(library.load(model), device="clock") as session:
+        names = []
+        for _ in range(3):
+            names.append(session.record(True))
+            session.record(False)
+    expected = [f"backline-20260102-120000{more}.wav" for more in ("", "-2", "-3")]
+    assert names == expected
+    assert sorted(path.name for path in tmp_path.glob("backline-*")) == sorted(expected)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import live_tools
 import numpy as np
 import pytest
 from jack_server import NoServer, Server, jack_server
@@ -30,14 +31,7 @@ pytestmark = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is 
 
 PERIOD = 64
 WAIT_SECONDS = 20.0
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds; fail loudly if it never does."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS:.0f} s for {what}"
-        time.sleep(0.02)
+wait_for = partial(live_tools.wait_for, seconds=WAIT_SECONDS)
 
 
 @pytest.fixture(autouse=True)

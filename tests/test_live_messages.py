@@ -35,6 +35,7 @@ from backline.live.messages import (
     Turn,
 )
 
+TURN = Turn(9, "knob", 0.5)
 CARD = Device(3, "Scarlett 2i2", "ALSA", 2, 2, 44100.0, (1.0, 2.0), None, True, False)
 WISH = Open("clock", 3, (48000.0, 44100.0), False, 64, "low", (1, 2), None, 1, 1, None)
 ENTRANCE = Entrance(7, 9, {"drive": 0.5, "input gain": 1.0}, 4, 100, 960, True)
@@ -164,3 +165,49 @@ def test_killing_twice_is_fine_and_the_pipe_ends_the_worker() -> None:
     assert link.process.returncode == 0
     link.kill()
     link.kill()
+
+
+# ---- a reader that takes nothing ----
+
+
+def fill(pipe: Pipe, seen: list[str], message: Message = TURN) -> None:
+    try:
+        while True:
+            pipe.send(message)
+    except Closed:
+        seen.append("closed")
+
+
+def read_all(pipe: Pipe) -> None:
+    while pipe.receive(1.0) is not None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "message", [TURN, Compile(1, 1, 64, 48000.0, bytes(1 << 22))], ids=["small", "large"]
+)
+def test_a_reader_that_takes_nothing_is_not_waited_for_for_ever(message: Message) -> None:
+    here, there = both()
+    here.set_patience(0.1)
+    seen: list[str] = []
+    fill(here, seen, message)
+    assert seen == ["closed"]
+    # Half a message may be in it, so the whole pipe is over, on both sides.
+    with pytest.raises(Closed):
+        here.send(Stop())
+    with pytest.raises(Closed):
+        here.receive(0.0)
+    with pytest.raises(Closed):
+        read_all(there)
+
+
+def test_hanging_up_frees_who_waits_in_a_full_pipe() -> None:
+    here, _there = both()
+    seen: list[str] = []
+    thread = threading.Thread(target=fill, args=(here, seen), daemon=True)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    here.hang_up()
+    thread.join(30.0)
+    assert seen == ["closed"]

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-import time
-from collections.abc import Callable
+import socket
+import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from live_tools import RATE_HZ, backline, finish, write_model, write_take
+from live_tools import (
+    RATE_HZ,
+    ThreadLink,
+    backline,
+    finish,
+    from_file,
+    gain,
+    wait_for,
+    write_gain,
+    write_take,
+)
 
 import backline as library
+from backline import calibration
 from backline.audiofile import read
-from backline.engine import Model
+from backline.calibration import Calibration
+from backline.engine import Engine, Model, Program
 from backline.errors import BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d, Delay
+from backline.layers import Conv1d, Conv2d
 from backline.live.session import LiveSession
 from backline.live.slot import LiveModel
-
-PATIENCE_SECONDS = 30.0
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
-        time.sleep(0.01)
-
-
-def gain(factor: float, channels: int = 1) -> Model:
-    return library.conv1d(np.full((channels, 1, 1), factor, np.float32), groups=channels)
-
-
-def write_gain(path: Path, factor: float) -> None:
-    """A model of one weight; renamed into its place, as a trainer should."""
-    library.save(gain(factor), path.with_suffix(".part"), overwrite=True)
-    path.with_suffix(".part").replace(path)
-
-
-@pytest.fixture
-def ones(tmp_path: Path) -> Path:
-    return write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 1), np.float32))
-
 
 # ---- swaps ----
 
@@ -116,13 +105,75 @@ def test_a_model_of_another_rate_swaps_in_resampled_and_in_time(ones: Path, gold
     assert any("resampled from and to 44100 Hz: 1.8 ms later" in note for note in session.notes)
 
 
+def test_knobs_of_a_model_that_is_not_compiled_yet_are_not_turned_on_the_one_that_plays(
+    ones: Path, tmp_path: Path
+) -> None:
+    """What is in front of all models is."""
+    with LiveSession(
+        [gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "out.wav"
+    ) as session:
+        supervisor, number = session._running, session.shelf.slots[1].number
+        wait_for("both models", lambda: number in supervisor._compiled)
+        supervisor._compiled.discard(number)
+        session.play(1)
+        session.set_levels(input_gain_db=-6.0, output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        supervisor._compiled.add(number)
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+    y, quieter = read(tmp_path / "out.wav")[0][:, 0], 10 ** (-6 / 20)
+    assert np.min(np.abs(y - 0.5 * quieter)) < 1e-6
+    assert y[-1] == pytest.approx(0.01 * quieter, rel=1e-6)
+
+
+def test_knobs_are_heard_while_a_new_version_is_compiled(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = from_file(path)
+    with LiveSession(model, device="clock", take=ones, record=tmp_path / "out.wav") as session:
+        with session._running.lock:  # as --watch does it, before a worker has answered
+            session.shelf.replace(0, gain(0.25), 1.0)
+            session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+    assert read(tmp_path / "out.wav")[0][-1, 0] == pytest.approx(0.05, rel=1e-6)
+
+
+def test_a_model_without_bypass_that_takes_the_place_of_a_bypassed_one_says_so(tmp_path: Path) -> None:
+    """Its two rows going out are one channel of two features, which no bypass is made for."""
+    take = write_take(tmp_path / "ones.wav", np.ones((60 * RATE_HZ, 2), np.float32))
+    mixed = Graph((Conv1d("mix", "x", np.full((1, 2, 1), 0.1, np.float32)),), "x", 2, "mix")
+    spread = Conv2d("spread", "mix", np.ones((1, 1, 1, 1), np.float32), feature_padding=(0, 1))
+    model = Model(replace(mixed, nodes=(*mixed.nodes, spread), output="spread"))
+    with LiveSession(
+        [gain(0.5, 2), model],
+        device="clock",
+        take=take,
+        bypass=True,
+        limiter=False,
+        record=tmp_path / "out.wav",
+    ) as session:
+        assert session.status().bypass
+        session.run(0.1)
+        session.play(1)
+        wait_for("the swap", lambda: session.status().stats.swaps == 1)
+        assert not session.status().bypass
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        session.play(0)
+        wait_for("the swap", lambda: session.status().stats.swaps == 2)
+        assert session.status().bypass
+    y = read(tmp_path / "out.wav")[0]
+    assert y[0].tolist() == y[-1].tolist() == [1.0, 1.0]
+    assert np.min(np.abs(y - np.float32([0.2, 0.0])).sum(axis=1)) < 1e-6
+    assert sum("has no bypass: it is heard" in note for note in session.notes) == 1
+
+
 # ---- files ----
 
 
 def test_a_file_that_changes_is_heard(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
         session.run(0.1)
         for factor, times in ((0.25, 1), (0.75, 2)):
@@ -135,10 +186,38 @@ def test_a_file_that_changes_is_heard(ones: Path, tmp_path: Path) -> None:
     assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
 
 
+def test_a_new_version_plays_at_its_own_calibration(ones: Path, tmp_path: Path) -> None:
+    """20 dB louder by what its file says, and so played 20 dB softer; the next cannot be calibrated."""
+    path = tmp_path / "amp.backline"
+
+    def write(**metadata: float) -> None:
+        graph = replace(gain(0.5).graph, metadata=metadata)
+        library.save(graph, path.with_suffix(".part"), overwrite=True)
+        path.with_suffix(".part").replace(path)
+
+    def calibrate(model: Model) -> Calibration:
+        return calibration.calibrate(model.metadata, 12.0)
+
+    target = calibration.TARGET_LOUDNESS_DB
+    write(loudness=target)
+    model = LiveModel(library.load(path), path, partial(library.load, path), calibrate=calibrate)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write(loudness=target + 20.0)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        write()
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        write(input_level_dbu=-100.0)
+        wait_for("the refusal", lambda: "-200 to 60 dB" in str(session.status().models[0].problem))
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, pytest.approx(0.05))
+    assert any("output -20.0 dB" in note for note in session.notes)
+    assert any("nor loudness" in note and "goes on as it was" in note for note in session.notes)
+
+
 def test_a_broken_file_leaves_the_old_sound_and_says_why(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
         path.write_bytes(b"half of a mod")
         wait_for("the refusal", lambda: session.status().models[0].problem is not None)
@@ -154,7 +233,7 @@ def test_a_broken_file_is_no_obstacle_after_its_device_has_been_away(ones: Path,
     """What a new worker compiles is the model as it was, and why it is no newer still shows."""
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession([gain(0.1), model], device="clock", take=ones, watch=True) as session:
         wait_for("both models", lambda: session.shelf.slots[1].load is not None)
         path.write_bytes(b"half of a mod")
@@ -171,7 +250,7 @@ def test_a_broken_file_is_no_obstacle_after_its_device_has_been_away(ones: Path,
 def test_a_file_that_has_gone_is_told_and_forgotten_when_it_is_back(ones: Path, tmp_path: Path) -> None:
     path = tmp_path / "amp.backline"
     write_gain(path, 0.5)
-    model = LiveModel(library.load(path), path, partial(library.load, path))
+    model = from_file(path)
     with LiveSession(model, device="clock", take=ones, watch=True) as session:
         session.run(0.1)
         path.rename(tmp_path / "elsewhere")
@@ -201,73 +280,137 @@ def test_watch_on_the_command_line(tmp_path: Path) -> None:
     assert "loaded again" in err
 
 
-# ---- sizes and loads ----
+def test_a_file_on_which_a_reader_stumbles_leaves_the_old_sound(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+
+    def stumble(**_: object) -> Model:
+        raise KeyError("weights")
+
+    with LiveSession(
+        LiveModel(library.load(path), path, stumble), device="clock", take=ones, watch=True
+    ) as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
+        assert session.status().models[0].problem == f"{path}: unexpected KeyError: 'weights'"
 
 
-def test_a_size_is_chosen_by_what_it_takes(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The full A2 is made to seem too much, then little: the lite one plays first, the full after a calm."""
-    from backline.live import fitting, headroom
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_worker_keeps_no_version_that_is_not_played_any_more(ones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = from_file(path)
+    seen: weakref.WeakSet[Program] = weakref.WeakSet()
+    with LiveSession(model, device="clock", take=ones, watch=True) as session:
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        programs = link.worker._programs
+        wait_for("the first version", lambda: session.status().stats.frames > 0)
+        seen.update(program for program, _ in programs.values())
+        for times in range(1, 5):
+            write_gain(path, 0.1 * times)
+            wait_for("the new version", partial(lambda times: session.status().stats.swaps == times, times))
+            seen.update(program for program, _ in programs.values())
+        del programs
 
-    path = golden / "nam" / "models" / "A2.nam"
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    measured = iter([0.1, 0.7])  # of the lite and of the full one
-    monkeypatch.setattr(headroom, "_CALM_SECONDS", 0.5)
-    monkeypatch.setattr(fitting, "measure", lambda *_: headroom.Load(next(measured), 0.0))
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        weights = [session.shelf.current.model.graph.parameter_count]
-        governed = session._renewal._governed[0]  # type: ignore[union-attr]
-        assert governed is not None
-        governed.governor._loads[1] = 0.5  # the other core has come back
-        wait_for("the larger size", lambda: session.status().stats.swaps == 1)
-        weights.append(session.shelf.current.model.graph.parameter_count)
-    assert weights[0] < weights[1]
-    assert any("quality 1" in note for note in session.notes)
+        def kept() -> int:
+            gc.collect()
+            return len(seen)
 
-
-def test_one_size_is_said(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "model.json")
-    model = LiveModel(library.load(path), path, partial(library.load, path))
-    with LiveSession(model, device="clock", auto_quality=True) as session:
-        session.run(0.3)
-    assert any("comes in one size" in note for note in session.notes)
+        wait_for("those before to be forgotten", lambda: kept() == 1)
 
 
-def test_a_model_that_does_not_fit_is_warned_of_before_it_plays() -> None:
-    """256 by 256 channels at 768 kHz, 450 thousand million multiply-adds a second: no core does that."""
-    shapes = {"in": (256, 1), "middle": (256, 256), "out": (1, 256)}
-    nodes, before = [], "x"
-    for name, (outputs, inputs) in shapes.items():
-        nodes.append(Conv1d(name, before, np.full((outputs, inputs, 9), 1e-3, np.float32)))
-        before = name
-    model = Model(Graph(tuple(nodes), "x", 1, "out", sample_rate_hz=768000.0))
-    with LiveSession(model, device="clock", block_frames=64) as session:
-        session.run(0.01)
-    (note,) = (note for note in session.notes if "does not fit into the time there is" in note)
-    assert "of each block of 64 frames" in note
-    assert "what would fit: the model overdrive" in note or "faster core" in note
-
-
-def test_models_that_do_not_fit_side_by_side_are_faded_out_and_in(
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_version_that_a_worker_refuses_leaves_the_one_before_also_for_the_next_worker(
     ones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backline.live.supervisor._MOST_LOAD", 0.0)
-    with LiveSession([gain(0.5), gain(0.1)], device="clock", take=ones, record=tmp_path / "x.wav") as session:
-        session.run(0.1)
-        session.play(1)
-        wait_for("the swap", lambda: session.status().stats.swaps == 1)
-        session.run((session.status().stats.frames + RATE_HZ // 2) / RATE_HZ)
-    y = read(tmp_path / "x.wav")[0][:, 0]
-    assert (y[0], y.min(), y[-1]) == (0.5, 0.0, np.float32(0.1))
-    assert np.max(np.abs(np.diff(y))) <= 0.5 / 960 + 1e-6
-    assert any("does not fit beside the one that plays" in note for note in session.notes)
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    model = from_file(path)
+
+    def compiled(graph: Graph) -> Program:
+        (weights,) = (node.weight for node in graph.nodes if isinstance(node, Conv1d))
+        if weights.item() == 0.25:
+            raise MemoryError("it does not fit")
+        return Program(graph)
+
+    monkeypatch.setattr("backline.live.worker.Program", compiled)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert session.status().models[0].problem == "it does not fit"
+        assert not session.status().swapping
+        link = session._running._link
+        assert isinstance(link, ThreadLink)
+        link.worker._pipe._socket.shutdown(socket.SHUT_RDWR)
+        wait_for("another worker", lambda: session.status().reopened == 1)
+        write_gain(path, 0.125)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        assert session.status().models[0].problem is None
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert (y[0], y[-1]) == (0.5, 0.125)
+    assert sum("goes on as it was: it does not fit" in note for note in session.notes) == 1
 
 
-def test_a_model_far_behind_the_one_that_plays_is_not_crossfaded(ones: Path) -> None:
-    graph = gain(0.5).graph
-    late = Graph(
-        (*graph.nodes, Delay("late", graph.output, 9000)), graph.input, 1, "late", latency_frames=9000
-    )
-    with LiveSession([gain(0.5), Model(late)], device="clock", take=ones) as session:
+@pytest.fixture
+def no_engine_for(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of models with these factors no worker can make an engine."""
+    refused: list[float] = []
+
+    def engine(program: Program, streams: int) -> Engine:
+        (weights,) = (node.weight for node in program.graph.nodes if isinstance(node, Conv1d))
+        if weights.item() in refused:
+            raise MemoryError
+        return Engine(program, streams)
+
+    monkeypatch.setattr("backline.live.worker.Engine", engine)
+    return refused
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_model_that_does_not_get_in_leaves_the_one_that_plays(
+    ones: Path, tmp_path: Path, no_engine_for: list[float]
+) -> None:
+    no_engine_for.append(0.25)
+    models = [gain(0.5), gain(0.25)]
+    with LiveSession(models, device="clock", take=ones, record=tmp_path / "out.wav") as session:
+        wait_for("both models", lambda: session.shelf.slots[1].load is not None)
+        session.play(1)
+        wait_for("the refusal", lambda: session.status().models[1].problem == "not enough memory")
+        assert (session.status().playing, session.status().swapping) == (0, False)
+        session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        no_engine_for.clear()
         session.play(1)
         wait_for("the swap", lambda: session.status().stats.swaps == 1)
-    assert any("9000 frames away from the one that plays" in note for note in session.notes)
+        status = session.status()
+        assert (status.playing, status.swapping, status.models[1].problem) == (1, False, None)
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert np.min(np.abs(y - 0.05)) < 1e-6
+    assert y[-1] == 0.25
+    assert sum("cannot be played: not enough memory" in note for note in session.notes) == 1
+
+
+@pytest.mark.usefixtures("worker_in_thread")
+def test_a_version_that_does_not_get_in_leaves_the_one_before(
+    ones: Path, tmp_path: Path, no_engine_for: list[float]
+) -> None:
+    path = tmp_path / "amp.backline"
+    write_gain(path, 0.5)
+    no_engine_for.append(0.25)
+    model = from_file(path)
+    with LiveSession(model, device="clock", take=ones, watch=True, record=tmp_path / "out.wav") as session:
+        write_gain(path, 0.25)
+        wait_for("the refusal", lambda: session.status().models[0].problem is not None)
+        assert not session.status().swapping
+        session.set_levels(output_gain_db=-20.0)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        write_gain(path, 0.125)
+        wait_for("the new version", lambda: session.status().stats.swaps == 1)
+        status = session.status()
+        assert (status.swapping, status.models[0].problem) == (False, None)
+    y = read(tmp_path / "out.wav")[0][:, 0]
+    assert np.min(np.abs(y - 0.05)) < 1e-6
+    assert y[-1] == pytest.approx(0.0125)
+    assert sum("goes on as it was: not enough memory" in note for note in session.notes) == 1

@@ -5,31 +5,30 @@ The session goes on with the same models, knobs and levels, and no recording is 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from jack_server import NoServer, Server, jack_server
-from live_tools import RATE_HZ, noise, write_model, write_take
+from live_tools import PATIENCE_SECONDS, RATE_HZ, noise, wait_for, write_model, write_take
 
 import backline
 from backline.audiofile import read
+from backline.live.link import Link
+from backline.live.messages import Compile, Message, Open, Start, Turn
 from backline.live.session import LiveSession
+from backline.passes import OUTPUT_GAIN
 
 PERIOD = 64
-PATIENCE_SECONDS = 30.0
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
-        time.sleep(0.01)
 
 
 def wait_until_it_plays(session: LiveSession, reopened: int) -> None:
@@ -44,17 +43,23 @@ def kill_worker(session: LiveSession) -> None:
     os.kill(link.process.pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@contextlib.contextmanager
+def a_server(period: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     pytest.importorskip("jack", exc_type=ImportError, reason="the JACK-Client package is not installed")
     if shutil.which("jackd") is None:
         pytest.skip("jackd is not installed")
     try:
-        with jack_server(RATE_HZ, PERIOD) as started:
+        with jack_server(RATE_HZ, period) as started:
             monkeypatch.setenv("JACK_DEFAULT_SERVER", started.name)
             yield started
     except NoServer as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with a_server(PERIOD, monkeypatch) as started:
+        yield started
 
 
 @pytest.fixture
@@ -117,7 +122,67 @@ def test_a_session_that_waits_ends_at_once_and_keeps_its_recording(
     assert len(read(tmp_path / "record.wav")[0]) == frames == session.summary()["frames"]
 
 
+def test_loads_are_measured_at_the_servers_own_period(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Compile] = []
+    send = Link.send
+
+    def keep(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+        if isinstance(message, Compile):
+            sent.append(message)
+        send(link, message, descriptors)
+
+    monkeypatch.setattr(Link, "send", keep)
+    with a_server(1024, monkeypatch), LiveSession(model, device="system") as session:
+        assert session.status().block_frames == 1024
+    assert [message.block_frames for message in sent] == [1024]
+
+
+def test_a_server_that_comes_back_with_another_period_has_that_block(
+    server: Server, model: backline.Model
+) -> None:
+    with LiveSession(model, device="system") as session:
+        session.run(0.5)
+        assert session.status().block_frames == PERIOD
+        server.kill()
+        wait_for("the loss to be seen", lambda: session.status().state == "waiting")
+        server.driver = [*server.driver[:-1], str(4 * PERIOD)]
+        server.restart()
+        wait_until_it_plays(session, 1)
+        session.run(session.status().seconds + 0.5)
+        # Counted between two looks, of which each may be a block early or late.
+        assert session.status().block_frames == pytest.approx(4 * PERIOD, rel=0.05)
+
+
 # ---- workers ----
+
+
+def test_a_session_that_waits_for_a_worker_that_hangs_ends(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that has asked PortAudio for a device of a server that is held up."""
+    monkeypatch.setattr("backline.live.supervisor._REOPEN_SECONDS", 3600.0)
+    session = LiveSession(model, device="clock")
+    with session:
+        running = session._running
+        wait_for("a spare", lambda: running._spare is not None)
+        spare = running._spare
+        assert spare is not None
+        os.kill(spare.process.pid, signal.SIGSTOP)
+        kill_worker(session)
+        wait_for("the spare's turn", lambda: running._opening is spare)
+        trouble = session.status().trouble
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        ended = not closing.is_alive()
+        if not ended:
+            spare.process.kill()
+    assert ended
+    assert spare.process.returncode is not None
+    assert running._spare is None
+    assert session.status().trouble == trouble
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_take_goes_on(
@@ -198,3 +263,161 @@ def test_a_worker_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> None
             return True
 
     wait_for("the worker to end", gone)
+
+
+def test_a_worker_that_does_not_read_any_more_is_replaced_whoever_waits_to_send(
+    model: backline.Model,
+) -> None:
+    """A knob is turned until the pipe to the worker is full and the turn waits, with the lock held."""
+    with LiveSession(model, device="clock") as session:
+        supervisor = session._running
+        link = supervisor._link
+        assert link is not None
+        os.kill(link.process.pid, signal.SIGSTOP)
+
+        def turn() -> None:
+            number = 0
+            while supervisor.reopened == 0:
+                session.set_levels(input_gain_db=-float(number % 7))
+                number += 1
+            session.set_levels(input_gain_db=-5.0)
+
+        turning = threading.Thread(target=turn, daemon=True)
+        turning.start()
+        wait_for("another worker", lambda: supervisor.reopened == 1)  # not `status`: that takes the lock
+        turning.join()
+        assert session.status().state == "playing"
+        assert session.status().input_gain_db == -5.0
+
+
+def test_a_worker_that_stops_reading_as_it_starts_to_play_is_replaced(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor has the other models to send then, more than the pipe holds."""
+    large = backline.conv1d(np.ones((1, 1, 1 << 20), np.float32))
+    monkeypatch.setattr("backline.live.link._SEND_SECONDS", 1)
+    with LiveSession([model, large], device="clock") as session:
+        supervisor = session._running
+        begin = supervisor._begin_playing
+        hung: list[Link] = []
+
+        def begin_hung(link: Link) -> None:
+            if not hung:
+                hung.append(link)
+                os.kill(link.process.pid, signal.SIGSTOP)
+            begin(link)
+
+        wait_for("the other model", lambda: session.shelf.slots[1].load is not None)
+        monkeypatch.setattr(supervisor, "_begin_playing", begin_hung)
+        kill_worker(session)
+        wait_for("a third worker", lambda: bool(hung) and supervisor._link not in (None, *hung))
+        wait_until_it_plays(session, 1)
+
+
+@pytest.mark.parametrize("where", ["_REOPEN_SECONDS", "_COMPILE_SECONDS"])
+def test_a_session_that_ends_waits_for_no_worker_that_does_not_answer(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(f"backline.live.supervisor.{where}", 3600.0)
+    session = LiveSession(model, device="clock")
+    with session:
+        supervisor, send = session._running, Link.send
+        hung: list[Link] = []
+
+        def send_and_hang(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+            if isinstance(message, Open if where == "_REOPEN_SECONDS" else Compile):
+                os.kill(link.process.pid, signal.SIGSTOP)
+                hung.append(link)
+            send(link, message, descriptors)
+
+        monkeypatch.setattr(Link, "send", send_and_hang)
+        kill_worker(session)
+        wait_for("a worker that hangs", lambda: bool(hung))
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        assert not closing.is_alive()
+    assert supervisor.failure is None
+    assert all(link.process.returncode is not None for link in hung)
+
+
+def test_a_session_that_ends_does_not_wait_for_who_sends_to_a_worker_that_hangs(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backline.live.supervisor._GONE_SECONDS", 3600.0)  # nobody else ends the worker
+    with LiveSession(model, device="clock") as session:
+        link = session._running._link
+        assert link is not None
+        os.kill(link.process.pid, signal.SIGSTOP)
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            with contextlib.suppress(backline.BacklineError):
+                while True:
+                    session.set_levels(input_gain_db=-3.0)
+                    turns += 1
+
+        turning = threading.Thread(target=turn, daemon=True)
+        turning.start()
+        seen = -1
+        while seen != turns:  # the pipe is full
+            seen = turns
+            time.sleep(0.3)
+        closing = threading.Thread(target=session.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_SECONDS)
+        assert not closing.is_alive()
+    turning.join()
+
+
+def test_a_spare_worker_that_cannot_be_started_costs_nothing(
+    model: backline.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def refuse(*_: object, **__: object) -> None:
+        tried.set()
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    with LiveSession(model, device="clock") as session:
+        monkeypatch.setattr("backline.live.link.subprocess.Popen", refuse)
+        assert tried.wait(PATIENCE_SECONDS)
+        session.run((session.status().stats.frames + RATE_HZ // 4) / RATE_HZ)
+        assert (session.status().state, session.status().reopened) == ("playing", 0)
+
+
+def test_a_model_that_is_chosen_while_a_device_comes_back_keeps_its_knobs_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = backline.conv1d(np.full((1, 1, 1), 0.5, np.float32))
+    tenth = backline.conv1d(np.full((1, 1, 1), 0.1, np.float32))
+    sent: list[Message] = []
+    with LiveSession([half, tenth], device="clock") as session:
+        session.play(1)
+        session.set_levels(output_gain_db=-20.0)
+        session.play(0)
+        wait_for("the swap", lambda: not session.status().swapping)
+        supervisor, start, send = session._running, session._running._start, Link.send
+
+        def start_and_choose(*arguments: Any) -> Any:
+            started = start(*arguments)
+            session.play(1)
+            return started
+
+        def keep(link: Link, message: Message, descriptors: Sequence[int] = ()) -> None:
+            sent.append(message)
+            send(link, message, descriptors)
+
+        monkeypatch.setattr(supervisor, "_start", start_and_choose)
+        monkeypatch.setattr(Link, "send", keep)
+        kill_worker(session)
+        wait_until_it_plays(session, 1)
+        wait_for("the swap", lambda: not session.status().swapping)
+    (started,) = [each for each in sent if isinstance(each, Start)]
+    gains = [
+        each.value
+        for each in sent
+        if isinstance(each, Turn) and each.serial == started.first.serial and each.knob == OUTPUT_GAIN
+    ]
+    assert gains == [1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -210,6 +211,30 @@ def test_a_monitor_that_was_cut_off_is_refused(keep: float) -> None:
     with pytest.raises(BacklineError, match="attaching to the memory"):
         Monitor.attach(descriptor, 48000.0, 1, 2)
     os.close(descriptor)
+
+
+def test_a_monitor_whose_rings_lie_elsewhere_is_refused() -> None:
+    """Rows stand behind a ring's capacity; the offsets of both rings end the constant 48 bytes."""
+    with make(
+        through(channels=2), inputs=[0, 1], outputs=[0, 1], capture_frames=12345, heard_frames=54321
+    ) as h:
+        descriptor = h.monitor.descriptor
+        size = os.fstat(descriptor).st_size
+        whole = os.pread(descriptor, size, 0)
+        rows = [whole.index(struct.pack("=q", frames)) + 8 for frames in (12345, 54321)]
+        assert [struct.unpack_from("=i", whole, at)[0] for at in rows] == [2, 1]
+        rings = struct.unpack_from("=qq", whole, 32)
+        assert rings[1] - rings[0] == -(-12345 * 2 * 4 // 64) * 64
+        for at, kind, wrong in (
+            *((at, "=i", wrong) for at in rows for wrong in (-1, 0, 3, 1 << 30)),
+            *((at, "=q", wrong) for at in (32, 40) for wrong in (-64, 0, size, 1 << 40)),
+        ):
+            value = struct.pack(kind, wrong)
+            os.pwrite(descriptor, value, at)
+            with pytest.raises(BacklineError, match="attaching to the memory"):
+                Monitor.attach(descriptor, 48000.0, 2, 2)
+            os.pwrite(descriptor, whole[at : at + len(value)], at)
+        Monitor.attach(os.dup(descriptor), 48000.0, 2, 2).close()
 
 
 def test_what_is_attached_to_is_the_same_memory() -> None:

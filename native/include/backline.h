@@ -48,7 +48,7 @@ extern "C" {
 
 /* begin cdef */
 enum {
-    BL_ABI_VERSION = 5,
+    BL_ABI_VERSION = 6,
     BL_CHUNK_FRAMES = 128, /* most input frames worked on at a time */
     BL_NONE = -1,          /* what is absent: an op's tensor, a bound */
     BL_OP_INPUTS = 4,

@@ -11,7 +11,8 @@
  *   command   what bl_host_set leaves in the mailbox; the next callback takes all that are there.
  *   swap      the way of another engine into the host: handed over, run unheard on the live input until it is warm,
  *             then crossfaded at equal gain with the one that played, which is handed back. One at a time; the
- *             latest of those that come meanwhile waits, and takes the place of an earlier one.
+ *             latest of those that come meanwhile waits, and takes the place of an earlier one. Where two callbacks
+ *             in a row take longer than their block while it warms, the one that played is faded out first.
  *
  * The host cuts a block up inside, so its size is free and may change from call to call. Values that are not finite
  * become 0 on their way into the engine and out of it, and are counted; an engine that has put one out is
@@ -98,6 +99,7 @@ typedef struct bl_stats {
     int64_t mutes;               /* times the output was muted */
     int64_t muted;               /* 1 while it is */
     int64_t swaps;               /* that have come to their end */
+    int64_t relieved;            /* swaps that were faded out and in, as two engines at once took too long */
     int64_t playing_serial;      /* serial of the engine that is heard, or that the host began with */
     int64_t capture_lost_frames; /* replaced by silence because the capture was full */
     double load_mean;            /* time in the callback over the time its frames last: 1 is all there is */
@@ -191,8 +193,8 @@ int bl_host_callback(const void *input, void *output, unsigned long frame_count,
                      void *user_data);
 
 /* Hand in another engine, which the host owns as it does the first. While a swap is going on it waits; one that
- * waited already will never play, and comes back. Errors as bl_host_new. One thread for this and all that
- * follows. [main] */
+ * waited already will never play, and comes back. Errors as bl_host_new, and BL_ERROR_BUSY: one that will never
+ * play has not been reclaimed yet. One thread for this and all that follows. [main] */
 bl_status bl_host_swap(bl_host *host, const bl_entry *entry);
 
 /* Let the engine that waits go in once there is room, and return one that the host needs no more, or

@@ -16,6 +16,11 @@ static int64_t ring_bytes(int64_t frames, int32_t rows)
     return whole_lines(frames * rows * (int64_t)sizeof(float));
 }
 
+static int64_t heard_offset(const bl_monitor_config *config)
+{
+    return whole_lines(sizeof(bl_monitor)) + ring_bytes(config->capture_frames, config->output_rows);
+}
+
 bl_status bl_monitor_size(const bl_monitor_config *config, int64_t *bytes)
 {
     if (!isfinite(config->rate_hz) || config->rate_hz < 1.0 || config->rate_hz > 1e7) {
@@ -29,8 +34,7 @@ bl_status bl_monitor_size(const bl_monitor_config *config, int64_t *bytes)
         || config->heard_frames < 0 || config->heard_frames > MOST_VALUES) {
         return BL_ERROR_SIZE;
     }
-    *bytes = whole_lines(sizeof(bl_monitor)) + ring_bytes(config->capture_frames, config->output_rows)
-             + ring_bytes(config->heard_frames, 1);
+    *bytes = heard_offset(config) + ring_bytes(config->heard_frames, 1);
     return BL_OK;
 }
 
@@ -52,7 +56,7 @@ bl_status bl_monitor_init(void *memory, const bl_monitor_config *config)
     monitor->capture_offset = whole_lines(sizeof *monitor);
     monitor->heard.rows = 1;
     monitor->heard.capacity_frames = config->heard_frames;
-    monitor->heard_offset = monitor->capture_offset + ring_bytes(config->capture_frames, config->output_rows);
+    monitor->heard_offset = heard_offset(config);
     monitor->magic = MAGIC;
     return BL_OK;
 }
@@ -74,7 +78,10 @@ bl_status bl_monitor_check(const void *memory, int64_t bytes)
     if (bl_monitor_size(&config, &expected) != BL_OK || expected != monitor->bytes) {
         return BL_ERROR_VALUE;
     }
-    return BL_OK;
+    const int rings = monitor->capture.rows == config.output_rows && monitor->heard.rows == 1
+                      && monitor->capture_offset == whole_lines(sizeof *monitor)
+                      && monitor->heard_offset == heard_offset(&config);
+    return rings ? BL_OK : BL_ERROR_VALUE;
 }
 
 double bl_monitor_load_edge(int32_t bin)
@@ -156,6 +163,7 @@ void bl_monitor_stats(bl_monitor *monitor, bl_stats *stats)
     stats->mutes = bl_counter_get(&monitor->mutes);
     stats->muted = bl_counter_get(&monitor->muted);
     stats->swaps = bl_counter_get(&monitor->swaps);
+    stats->relieved = bl_counter_get(&monitor->relieved);
     stats->playing_serial = bl_counter_get(&monitor->playing);
     stats->capture_lost_frames = bl_counter_get(&monitor->capture_lost_frames);
     read_loads(monitor, stats);

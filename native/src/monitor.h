@@ -53,6 +53,7 @@ struct bl_monitor {
     bl_counter mutes;
     bl_counter muted;
     bl_counter swaps;
+    bl_counter relieved;
     bl_counter playing;
     bl_counter busy_ns;
     bl_counter load_bins[BL_MONITOR_LOADS];

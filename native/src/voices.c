@@ -121,6 +121,7 @@ void bl_voices_begin(bl_host *host)
 void bl_voices_relieve(bl_host *host)
 {
     if (host->stage == BL_STAGE_WARM) {
+        bl_counter_add(&host->monitor->relieved, 1);
         begin_alone(host);
         end_stages(host);
     }

@@ -226,6 +226,13 @@ class AudioWriter:
         finally:
             self.abort()
 
+    def salvage(self) -> bool:
+        """Finish a file that a `write` has failed on; returns if its end is whole. Errors as `close`."""
+        with contextlib.suppress(Exception):
+            self._file.truncate(self.frames)
+        self.close()
+        return self.format not in COMPRESSED_FORMATS  # their ends need room, too
+
     def _check_complete(self, path: Path) -> None:
         """Catch what libsndfile does not report: a last flush that found the disk full."""
         width = SAMPLE_BYTES.get(self.subtype)

@@ -24,6 +24,7 @@ from ..errors import BacklineError, FileExists, ModelError
 from ..text import one_line as one_line
 
 if TYPE_CHECKING:
+    from ..calibration import Calibration
     from ..engine import Model
 
 ModelArgument = Annotated[
@@ -76,16 +77,21 @@ class Interrupted(KeyboardInterrupt):
 
 def calibration_of(model: Model, interface_dbu: float | None) -> tuple[float, float]:
     """Gains in dB before and after a model for ``--calibrate``, having said why; 0 and 0 without it."""
-    from ..calibration import calibrate
-
     if interface_dbu is None:
         return 0.0, 0.0
-    try:
-        found = calibrate(model.metadata, interface_dbu)
-    except ModelError as error:
-        raise ModelError(f"{model.name}: --calibrate: {error}") from error
+    found = calibrated(model, interface_dbu)
     say(found.notes)
     return found.input_gain_db, found.output_gain_db
+
+
+def calibrated(model: Model, interface_dbu: float) -> Calibration:
+    """The same, with what there is to say; an error says what asked for it."""
+    from ..calibration import calibrate
+
+    try:
+        return calibrate(model.metadata, interface_dbu)
+    except ModelError as error:
+        raise ModelError(f"{model.name}: --calibrate: {error}") from error
 
 
 def read_knobs(settings: Sequence[str] | None) -> dict[str, float]:

@@ -9,7 +9,8 @@ from typing import Any
 def line(status: dict[str, Any]) -> str:
     """A status in one line."""
     levels = (f"{way} {_levels(status[f'{way}put_dbfs'])}" for way in ("in", "out"))
-    return ", ".join([f"{status['seconds']:7.1f} s", *levels, *_vitals(status)])
+    now = [status["state"]] * (status["state"] != "playing") + ["muted"] * status["muted"]
+    return ", ".join([f"{status['seconds']:7.1f} s", *levels, *_vitals(status), *now])
 
 
 def closing(summary: dict[str, Any]) -> str:
@@ -19,7 +20,11 @@ def closing(summary: dict[str, Any]) -> str:
         "output samples over full scale": summary["output_clips"],
         "input samples not finite": summary["input_not_finite"],
         "output samples not finite": summary["output_not_finite"],
+        "output samples limited": summary["output_limited"],
+        "mutes": summary["mutes"],
+        "swaps faded as both models took too long": summary["relieved"],
         "frames not recorded": summary["capture_lost_frames"],
+        "times reopened": summary["reopened"],
     }
     parts = [
         f"{summary['model']}: {summary['seconds']:.2f} s on {summary['output_device']} "

@@ -20,6 +20,7 @@ from ._common import (
     KnobOption,
     LayersOption,
     QualityOption,
+    calibrated,
     calibration_of,
     read_knobs,
     read_layers,
@@ -148,6 +149,7 @@ def live_model(name: str, layers: Any, quality: float, calibrate: float | None) 
         quality=quality,
         input_trim_db=before_db,
         output_trim_db=after_db,
+        calibrate=None if calibrate is None else partial(calibrated, interface_dbu=calibrate),
     )
 
 

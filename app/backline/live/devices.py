@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,13 @@ _STUCK_SECONDS = 5.0
 _LONGEST_LATENCY_SECONDS = 60.0
 _XRUNS = ("input_underflow", "input_overflow", "output_underflow", "output_overflow")
 
+#: Such as "USB Audio (hw:1,0)".
+_CARD = re.compile(r"\s*\(hw:[^)]*\)", re.IGNORECASE)
+
 CLOCK = "clock"
 _CLOCK_CHANNELS = 64
+#: Of the clock, where no block is asked for.
+CLOCK_BLOCK_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,8 @@ def find_device(wanted: int | str | None, direction: Direction) -> Device:
     ----------
     wanted : int or str, optional
         PortAudio's index (a string of digits too), the name, any unique part of name and host API in any
-        case, or ``"clock"``; None for the system's default.
+        case, or ``"clock"``; None for the system's default. Of a card that ALSA gave a number, the same under
+        another number where there is none under this.
     direction : {"input", "output"}
 
     Raises
@@ -228,11 +235,18 @@ def find_device(wanted: int | str | None, direction: Direction) -> Device:
         return _by_index(int(wanted), direction, listed, usable)
     exact = [d for d in usable if wanted.lower() in (d.name.lower(), f"{d.name}, {d.host_api}".lower())]
     matches = exact or [d for d in usable if wanted.lower() in f"{d.name}, {d.host_api}".lower()]
+    if not matches and _unnumbered(wanted) != wanted.lower():  # a card may come back under another number
+        matches = [d for d in usable if _unnumbered(wanted) == _unnumbered(f"{d.name}, {d.host_api}")]
     if not matches:
         raise DeviceError(f"no {direction} device is named like {wanted!r}; there are: {_names(usable)}")
     if len(matches) > 1:
         raise DeviceError(f"{len(matches)} {direction} devices are named like {wanted!r}: {_names(matches)}")
     return matches[0]
+
+
+def _unnumbered(name: str) -> str:
+    """A device's name in small letters, without the number that ALSA gives a card when it is plugged in."""
+    return _CARD.sub("", name).lower()
 
 
 def _by_index(index: int, direction: Direction, listed: list[Device], usable: list[Device]) -> Device:

@@ -11,6 +11,9 @@ import numpy as np
 from ..engine import Engine, Model, Program
 from ..native import ffi, lib
 
+#: At which loads are measured where the device's own block is not known yet.
+MEASURED_BLOCK_FRAMES = 64
+ASSUMED_BLOCK = f"blocks of {MEASURED_BLOCK_FRAMES} frames are assumed, as the device's own are not known yet"
 #: Share of the time a block lasts above which there is no room for anything else to happen.
 TIGHT_LOAD = 0.85
 #: What a size may be expected to take for it to be chosen.

@@ -16,6 +16,7 @@ from ..errors import BacklineError, DeviceError
 from .messages import Closed, Failed, Message, Pipe, Stop, Stopped
 
 _STOP_SECONDS = 3.0
+_SEND_SECONDS = 65  # a worker does not read while it compiles, which may take it a minute
 _LAST_WORDS_BYTES = 2000
 
 
@@ -31,40 +32,39 @@ class Link:
     """
 
     def __init__(self) -> None:
-        self.pipe, theirs = Pipe.pair()
-        # Nobody ever writes to it: it ends with this process, and tells the worker so.
-        life, mine = os.pipe()
-        self._life: int | None = mine
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        # The same modules as here, wherever they were found; and none of those that lie in the user's folder.
-        places = os.pathsep.join(place for place in sys.path if place)
-        environment = {**os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
         try:
-            with theirs:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-m", "backline.live.worker", str(theirs.fileno()), str(life)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._log,
-                    pass_fds=[theirs.fileno(), life],
-                    start_new_session=True,
-                    env=environment,
-                )
+            with contextlib.ExitStack() as made:
+                self._start(made)
+                self._owned = made.pop_all()
         except OSError as error:
-            self._close()
             raise BacklineError(f"the process for live sound cannot be started: {error.strerror}") from error
-        finally:
-            os.close(life)
 
-    def _close(self) -> None:
-        self.pipe.close()
-        self._log.close()
-        if self._life is not None:
-            os.close(self._life)
-            self._life = None
+    def _start(self, made: contextlib.ExitStack) -> None:
+        """Start the process; `made` closes what stays here, the rest is closed here on return."""
+        with contextlib.ExitStack() as theirs:
+            self.pipe, pipe = Pipe.pair()
+            made.callback(self.pipe.close)
+            theirs.enter_context(pipe)
+            self.pipe.set_patience(_SEND_SECONDS)
+            # Nobody ever writes to it: it ends with this process, and tells the worker so.
+            life, mine = os.pipe()
+            made.callback(os.close, mine)
+            theirs.callback(os.close, life)
+            self._log: IO[bytes] = made.enter_context(tempfile.TemporaryFile())
+            # The same modules as here, wherever they were found; none of those that lie in the user's folder.
+            places = os.pathsep.join(place for place in sys.path if place)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "backline.live.worker", str(pipe.fileno()), str(life)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                pass_fds=[pipe.fileno(), life],
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": "1"},
+            )
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `DeviceError` if the worker has gone."""
+        """Send a message; raises `DeviceError` if the worker has gone, or does not read any more."""
         try:
             self.pipe.send(message, descriptors)
         except Closed as error:
@@ -117,6 +117,7 @@ class Link:
 
     def stop(self) -> None:
         """Let the device stop and the worker end; one that does not is killed."""
+        self.pipe.set_patience(_STOP_SECONDS)
         with contextlib.suppress(BacklineError):
             self.send(Stop())
             self.wait(Stopped, _STOP_SECONDS, "stopping the device")
@@ -127,11 +128,15 @@ class Link:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
 
-    def kill(self) -> None:
-        """End the worker whatever it does; more than once is fine."""
+    def end(self) -> None:
+        """End the worker whatever it does; the pipe stays, and says so to whoever sends."""
         self.process.kill()
         self.process.wait()
-        self._close()
+
+    def kill(self) -> None:
+        """End the worker and close the pipe to it; more than once is fine."""
+        self.end()
+        self._owned.close()
 
 
 def error_of(message: Failed) -> BacklineError:

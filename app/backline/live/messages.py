@@ -13,13 +13,14 @@ JSON, then the bytes of its one field that is not JSON, if it has such; file des
     Start   one of the models    ->
                                  <-  Started, or Failed
     Compile, Play, Turn, Forget  ->
-                                 <-  Compiled, Refused, Stopped (the device did)
+                                 <-  Compiled, Refused (also for Play), Stopped (the device did)
     Stop                         ->
                                  <-  Stopped, and ends
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import select
@@ -87,6 +88,8 @@ class Opened:
     device_inputs : int
         Channels of the blocks the device offers.
     notes : tuple of str
+    block_frames : int
+        That the device will ask for; 0 where that shows only once it runs.
     """
 
     source: Device | None
@@ -97,6 +100,7 @@ class Opened:
     output_map: tuple[int | None, ...]
     device_inputs: int
     notes: tuple[str, ...] = ()
+    block_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,11 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Refused:
-    """A model cannot be played; says why."""
+    """A model cannot be played; says why. `serial` is that of the `Play` that failed; 0 was no such thing."""
 
     number: int
     why: str
+    serial: int = 0
 
 
 @dataclass(frozen=True)
@@ -235,7 +240,7 @@ class Pipe:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises `Closed` if nobody is there."""
+        """Send a message; raises `Closed` if nobody is there, or reads for as long as `set_patience` said."""
         values = asdict(message)
         blob = values.pop("graph", b"")
         text = json.dumps({"type": type(message).__name__, **values}).encode()
@@ -245,6 +250,7 @@ class Pipe:
             self._socket.sendall(text)
             self._socket.sendall(blob)
         except OSError as error:
+            self.hang_up()  # half a message may be on its way: nothing can follow it
             raise Closed from error
 
     def receive(self, timeout_s: float | None) -> tuple[Message, list[int]] | None:
@@ -277,8 +283,19 @@ class Pipe:
             pieces += piece
         return bytes(pieces)
 
+    def set_patience(self, seconds: float) -> None:
+        """Let `send` give up on a reader that takes nothing for so long; else it waits for ever."""
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", *divmod(int(1e6 * seconds), 1_000_000))
+        )
+
+    def hang_up(self) -> None:
+        """End the talk, from any thread: whoever waits in it gets `Closed`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and free the descriptor: nobody may be at it."""
         self._socket.close()
 
 

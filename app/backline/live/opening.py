@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..errors import BacklineError, DeviceError, ModelError
-from .devices import CLOCK, CLOCK_DEVICE, Device, Direction, find_device, why_no_device
+from .devices import (
+    CLOCK,
+    CLOCK_BLOCK_FRAMES,
+    CLOCK_DEVICE,
+    Device,
+    Direction,
+    find_device,
+    why_no_device,
+)
+from .jack import period_frames
 from .messages import Open, Opened
 from .streams import common_rates, takes_rate
 
@@ -28,7 +38,15 @@ def resolve(wish: Open) -> Opened:
     streams = len(input_map) // wish.model_inputs
     output_map = _outputs(wish, sink, streams * wish.model_outputs)
     rate_hz = _rate(wish, source, sink, (device_inputs, len(output_map)))
-    return Opened(source, sink, rate_hz, streams, input_map, output_map, device_inputs, tuple(notes))
+    block = wish.block_frames or _own_block(sink)
+    return Opened(source, sink, rate_hz, streams, input_map, output_map, device_inputs, tuple(notes), block)
+
+
+def _own_block(sink: Device) -> int:
+    """Frames of the device's own blocks, or 0 where they are not known before it is opened."""
+    if sink.index is None:
+        return CLOCK_BLOCK_FRAMES
+    return period_frames() if "jack" in sink.host_api.lower() else 0
 
 
 def _devices(wish: Open, notes: list[str]) -> tuple[Device | None, Device]:
@@ -113,3 +131,18 @@ def _rate(wish: Open, source: Device | None, sink: Device, channels: tuple[int, 
         return rates[-1]
     listed = ", ".join(f"{rate:g}" for rate in rates)
     raise DeviceError(f"{what}: refuses a rate of {wished[0]:g} Hz; it takes {listed} Hz")
+
+
+def same_again(wish: Open, opened: Opened) -> Open:
+    """What to open next time: the same devices by name, as indexes change, at the same rate."""
+
+    def name(wanted: int | str | None, device: Device | None) -> int | str | None:
+        return wanted if device is None or device.index is None else f"{device.name}, {device.host_api}"
+
+    return replace(
+        wish,
+        source=name(wish.source, opened.source),
+        sink=name(wish.sink, opened.sink) if opened.sink.index is not None else CLOCK,
+        rates_hz=(opened.rate_hz,),
+        must_fit=True,
+    )

@@ -248,6 +248,7 @@ def _guarded(stats: HostStats) -> str:
         "NaN in": stats.input_not_finite,
         "NaN out": stats.output_not_finite,
         "mutes": stats.mutes,
+        "swaps faded": stats.relieved,
         "clips in": stats.input_clips,
         "out": stats.output_clips,
         "frames lost to the file": stats.capture_lost_frames,

@@ -28,11 +28,14 @@ class Sink:
         The session's frame that becomes the file's first.
     frames : int, optional
         Length of the file; None for all there is.
+    failure : Exception or None
+        Why nothing is written any more.
     """
 
     writer: AudioWriter
     first_frame: int = 0
     frames: int | None = None
+    failure: Exception | None = None
 
     @property
     def missing_frames(self) -> int:
@@ -57,15 +60,21 @@ class Recorder:
     rows : int
     sinks : sequence of Sink
         Owned from here on: finished by `finish`, also when some of them fail. `add` brings more.
+    say : callable
+        Given a sentence on each file that cannot be written any more, and what became of what it had.
 
     Attributes
     ----------
     error : Exception or None
-        The first thing that went wrong; with a file, the other files go on.
+        The first thing that went wrong, but for files that `add` has brought; other files go on.
     """
 
-    def __init__(self, read: Callable[[Array], int], rows: int, sinks: list[Sink]) -> None:
+    def __init__(
+        self, read: Callable[[Array], int], rows: int, sinks: list[Sink], say: Callable[[str], None]
+    ) -> None:
         self.error: Exception | None = None
+        self._say = say
+        self._needed = tuple(sinks)
         self._read = read
         self._block = np.zeros((_BLOCK_FRAMES, rows), np.float32)
         self._sinks = list(sinks)
@@ -96,12 +105,34 @@ class Recorder:
         self._frames += len(block)
 
     def _drop(self, sink: Sink, error: Exception) -> None:
-        self.error = self.error or error
-        sink.writer.abort()
+        sink.failure = error
         self._sinks.remove(sink)
+        kept = self._save(sink.writer)
+        if sink in self._needed:
+            self.error = self.error or error
+            if kept:
+                self._say(kept)
+        else:
+            self._say(f"the recording has ended: {error}" + (f"; {kept}" if kept else ""))
+
+    def _save(self, writer: AudioWriter) -> str:
+        """Finish a file that can take no more, with what it has; a sentence on that, or nothing."""
+        if writer.frames == 0:
+            writer.abort()
+            return ""
+        frames = writer.frames
+        try:
+            whole = writer.salvage()
+        except Exception as error:
+            return f"{writer.path}: the {frames / writer.rate_hz:.1f} s before are lost too: {error}"
+        end = ", and may be damaged at its end" if not whole else ""
+        return f"{writer.path}: holds the {frames / writer.rate_hz:.1f} s before{end}"
 
     def add(self, writer: AudioWriter) -> Sink:
-        """Let a file have all frames from now on; it is this recorder's from then on."""
+        """Let a file have all frames from now on; it is this recorder's from then on.
+
+        If it fails, that is said, and no reason to end a session.
+        """
         with self._lock:
             sink = Sink(writer, self._frames)
             self._sinks.append(sink)
@@ -156,7 +187,7 @@ class Recorder:
         for sink in list(self._sinks):
             try:
                 sink.writer.close()
-            except Exception as error:
+            except Exception as error:  # nothing is left to be saved
                 self._drop(sink, error)
         if self.error is not None:
             raise self.error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -76,17 +78,18 @@ class Recordings:
                 self._sinks.append(Sink(writer, first, frames))
             opened.pop_all()
         self._current = self._sinks[0] if record is not None else None
-        self._recorder = Recorder(monitor.read_capture, self._rows, self._sinks)
+        self._recorder = Recorder(monitor.read_capture, self._rows, self._sinks, say)
 
     @property
     def failure(self) -> Exception | None:
-        """The first thing that went wrong."""
+        """The first thing that went wrong with a file that was asked for from the start."""
         return self._recorder.error
 
     @property
     def current(self) -> str | None:
         """Name of the recording that runs."""
-        return None if self._current is None else str(self._current.writer.path)
+        running = self._current
+        return None if running is None or running.failure is not None else str(running.writer.path)
 
     @property
     def written(self) -> list[str]:
@@ -101,9 +104,8 @@ class Recordings:
         AudioFileError
             The file cannot be made.
         """
-        if self._current is None:
-            name = datetime.now().strftime("backline-%Y%m%d-%H%M%S.wav")
-            self._current = self._recorder.add(AudioWriter(Path(name), self._rate_hz, self._rows))
+        if self.current is None:
+            self._current = self._recorder.add(AudioWriter(_fresh_name(), self._rate_hz, self._rows))
             self._sinks.append(self._current)
 
     def end(self) -> None:
@@ -139,3 +141,10 @@ class Recordings:
             for sink in self._sinks:
                 if sink.missing_frames > 0:
                     self._say(f"{sink.writer.path}: ends {sink.missing_frames} frames before the take does")
+
+
+def _fresh_name() -> Path:
+    """A name by the clock; with a number behind it for one more recording in the same second."""
+    stem = datetime.now().strftime("backline-%Y%m%d-%H%M%S")
+    names = itertools.chain([f"{stem}.wav"], (f"{stem}-{number}.wav" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not os.path.lexists(path))

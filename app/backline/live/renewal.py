@@ -9,10 +9,11 @@ from collections.abc import Callable
 from ..engine import Model
 from ..errors import BacklineError, ModelError
 from .fitting import Governed, governed
+from .headroom import ASSUMED_BLOCK, MEASURED_BLOCK_FRAMES
 from .meters import Meters
 from .options import Options
 from .shelf import Shelf
-from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
+from .supervisor import Supervisor
 from .watch import Watch
 
 _POLL_SECONDS = 0.25
@@ -55,6 +56,7 @@ class Renewal:
         paths = [slot.source.path for slot in shelf.slots if slot.source.path is not None]
         self._watch = Watch(paths) if options.watch else None
         self._governed: dict[int, Governed | None] = {}
+        self._tried: dict[int, int] = {}  # weights of the size a model was last told to play at
         self._overloads = 0  # xruns by own load that have been seen
         self._gone: dict[int, str | None] = {}  # by index: how stale a model was before its file went
         self._busy = (0, 0.0)  # frames, and the time callbacks took for them, in frames
@@ -65,6 +67,8 @@ class Renewal:
         """Before anything plays: take the size of the first model that is measured to fit."""
         if self._auto_quality:
             self._say_sizes(self._shelf.playing)
+            if self._sizes(self._shelf.playing) is not None and not self._supervisor.block_frames:
+                self._say(f"choosing a size: {ASSUMED_BLOCK}")
             self._follow(self._shelf.playing)
 
     def start(self) -> None:
@@ -89,7 +93,6 @@ class Renewal:
             for index, slot in enumerate(self._shelf.slots):
                 if slot.source.path == path:
                     self._gone.pop(index, None)
-                    self._governed.pop(index, None)
                     self._load(index, slot.quality, "loaded again")
         for index, slot in enumerate(self._shelf.slots):
             if slot.source.path in watch.gone:
@@ -103,8 +106,12 @@ class Renewal:
 
     def _sizes(self, index: int) -> Governed | None:
         if index not in self._governed:
-            block = self._supervisor.block_frames or MEASURED_BLOCK_FRAMES
-            self._governed[index] = governed(self._shelf, self._shelf.slots[index], block)
+            slot, block = self._shelf.slots[index], self._supervisor.block_frames or MEASURED_BLOCK_FRAMES
+            self._governed[index] = None
+            try:
+                self._governed[index] = governed(self._shelf, slot, block)
+            except BacklineError as error:  # its file is not what it was: what plays goes on
+                self._say(f"{slot.model.name} stays at the size it has: {error}")
         return self._governed[index]
 
     def _say_sizes(self, index: int) -> None:
@@ -132,7 +139,11 @@ class Renewal:
         if found is None:
             return
         size, load = found.sizes[found.governor.size], found.loads[found.governor.size]
-        if size.model.graph.parameter_count != slot.model.graph.parameter_count:
+        weights = size.model.graph.parameter_count
+        if slot.stale is not None and self._tried.get(index) == weights:
+            return  # it was refused
+        if weights != slot.model.graph.parameter_count:
+            self._tried[index] = weights
             why = f"plays at quality {size.quality:g}, which takes {100 * load:.0f} % of each block"
             self._renew(index, size.model, size.quality, why)
 
@@ -146,15 +157,19 @@ class Renewal:
         except BacklineError as error:
             self._keep(index, error)
             return
+        except Exception as error:  # whatever a file holds, what plays goes on
+            found = f"{old.source.path}: unexpected {type(error).__name__}: {error}"
+            self._keep(index, ModelError(found))
+            return
+        self._governed.pop(index, None)  # of the version before
         self._renew(index, model, quality, why)
 
     def _renew(self, index: int, model: Model, quality: float, why: str) -> None:
         """Put another version in a model's place; one that cannot be played leaves the old one."""
         try:
             with self._supervisor.lock:
-                old = self._shelf.slots[index]
                 new, notes = self._shelf.replace(index, model, quality)
-                self._supervisor.renew(new, old)
+                self._supervisor.renew(new)
         except BacklineError as error:
             self._keep(index, error)
             return

@@ -30,6 +30,7 @@ from ..signals import deferred
 from . import forensics, stats_file
 from .devices import CLOCK_DEVICE
 from .fitting import warning
+from .headroom import ASSUMED_BLOCK, MEASURED_BLOCK_FRAMES
 from .hygiene import feedback_warning
 from .messages import Opened
 from .meters import Meters
@@ -40,7 +41,7 @@ from .renewal import Renewal
 from .shelf import Shelf
 from .slot import LiveModel, Slot
 from .status import CallbackLog, HostStats, LiveStatus
-from .supervisor import MEASURED_BLOCK_FRAMES, Supervisor
+from .supervisor import Supervisor
 
 Array = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ class LiveSession:
     Raises
     ------
     DeviceError, MissingDependency, AudioFileError, ModelError, BacklineError
-        On entering, before anything sounds.
+        On entering, before anything sounds; a session is entered once.
     """
 
     def __init__(self, models: Model | LiveModel | Sequence[Model | LiveModel], **options: Any) -> None:
@@ -100,11 +101,15 @@ class LiveSession:
         self._end_frames: int | None = None
         self._log: CallbackLog | None = None
         self._kept = False  # in a file
+        self._entered = False
         self._stack = contextlib.ExitStack()
 
     # -- opening --
 
     def __enter__(self) -> LiveSession:
+        if self._entered:
+            raise BacklineError("a session is for one `with` only: make another")
+        self._entered = True
         try:
             self.shelf.check_rate()
             check_paths(self._options)
@@ -182,11 +187,11 @@ class LiveSession:
 
     def _check_load(self, slot: Slot) -> None:
         """Say that a model does not fit, and what would, before the device is opened."""
-        block = self._wish.block_frames or MEASURED_BLOCK_FRAMES
-        if not self._options.auto_quality:
-            found = warning(self.shelf, slot, block)
-            if found is not None:
-                self._say(found)
+        assert self._supervisor is not None
+        block = self._supervisor.block_frames
+        found = warning(self.shelf, slot, block or MEASURED_BLOCK_FRAMES)
+        if found is not None:
+            self._say(found if block else f"{found}; {ASSUMED_BLOCK}")
 
     # -- running --
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..engine import Model
 from ..errors import BacklineError, ModelError
@@ -34,7 +33,7 @@ class Shelf:
     playing : int
         Index of the model that is wanted.
     levels : dict
-        Input gain in dB and bypass, 0 or 1.
+        Input gain in dB and bypass, 0 or 1; where a model has none, it waits for the next.
     rows : (int, int)
         Input and output rows of the session, once it is laid out.
     """
@@ -83,7 +82,7 @@ class Shelf:
     @property
     def bypass(self) -> bool:
         """Whether the input itself is heard."""
-        return self.levels[BYPASS] > 0.0
+        return self.levels[BYPASS] > 0.0 and self.current.has_bypass
 
     @property
     def current(self) -> Slot:
@@ -128,7 +127,7 @@ class Shelf:
 
     def _check_bypass(self) -> None:
         slot = self.current
-        if self.levels[BYPASS] and all(knob.name != BYPASS for knob in slot.graph.knobs):
+        if self.levels[BYPASS] and not slot.has_bypass:
             raise BacklineError(
                 f"{slot.model.name}: has no bypass: {slot.model.input_channels} channels go in, "
                 f"{slot.model.output_channels} come out"
@@ -173,6 +172,20 @@ class Shelf:
             self.levels, slot.output_gain_db = before
             raise
 
+    def values_for(self, number: int, values: Mapping[str, float]) -> Mapping[str, float]:
+        """What to turn of the version that plays when `values` of the current model have been set.
+
+        Where it is an older version of that model, the knobs it has too; where it is another model, the
+        session's levels: its own stay where they stand.
+        """
+        slot = self.current
+        for version in (slot, *slot.versions_before):
+            if version.number == number:
+                known = {knob.name for knob in version.graph.knobs}
+                return {name: value for name, value in values.items() if name in known}
+        other = self.find(number)
+        return {} if other is None else other.level_values(self.levels)
+
     def replace(self, index: int, model: Model, quality: float) -> tuple[Slot, list[str]]:
         """Put another version of a model in its place; its knobs stay where they stand, if it has them.
 
@@ -188,17 +201,30 @@ class Shelf:
             for name, value in old.values.items()
             if name in known
         }
+        source, notes = old.source.renewed(model)
         new = Slot(
-            replace(old.source, model=model),
+            source,
             next(self._numbers),
             model.graph,
             quality,
             values,
             old.output_gain_db,
+            older=old if old.load is not None else old.older,
         )
-        notes = self._make_ready(new)
+        notes += self._make_ready(new)
+        new.level_values(self.levels)  # refuse what is out of range
         self.slots[index] = new
         return new, notes
+
+    def put_back(self, slot: Slot, why: str) -> Slot | None:
+        """Let the version before this one be the model's again, as this cannot be played; None if none is."""
+        older = slot.older
+        if older is not None:
+            known = older.values.keys() & slot.values.keys()
+            older.values.update({name: slot.values[name] for name in known})
+            older.output_gain_db, older.stale = slot.output_gain_db, why
+            self.slots[:] = [older if each is slot else each for each in self.slots]
+        return older
 
     def find(self, number: int) -> Slot | None:
         """The model whose version has this number; None if it has been replaced."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..calibration import Calibration
 from ..engine import Model
 from ..errors import ModelError
 from ..formats import backline_file
@@ -35,6 +36,8 @@ class LiveModel:
         At which it was loaded.
     input_trim_db, output_trim_db : float
         Gains that belong to it, from calibration say, on top of the session's.
+    calibrate : callable or None
+        Says them of another version of the model; None where they stay.
     """
 
     model: Model
@@ -43,6 +46,22 @@ class LiveModel:
     quality: float = 1.0
     input_trim_db: float = 0.0
     output_trim_db: float = 0.0
+    calibrate: Callable[[Model], Calibration] | None = None
+
+    def renewed(self, model: Model) -> tuple[LiveModel, list[str]]:
+        """Another version of it, and what to say of its gains where they are others.
+
+        Raises
+        ------
+        ModelError
+            It cannot be calibrated.
+        """
+        if self.calibrate is None:
+            return replace(self, model=model), []
+        found = self.calibrate(model)
+        gains_db = (found.input_gain_db, found.output_gain_db)
+        notes = [] if gains_db == (self.input_trim_db, self.output_trim_db) else list(found.notes)
+        return replace(self, model=model, input_trim_db=gains_db[0], output_trim_db=gains_db[1]), notes
 
 
 @dataclass
@@ -67,6 +86,8 @@ class Slot:
         Why it cannot be played.
     stale : str or None
         Why it is no newer, though it plays.
+    older : Slot or None
+        The version before, which plays until a worker has made this one ready.
     """
 
     source: LiveModel
@@ -78,11 +99,22 @@ class Slot:
     load: float | None = None
     problem: str | None = None
     stale: str | None = None
+    older: Slot | None = None
 
     @property
     def model(self) -> Model:
         """As it was loaded."""
         return self.source.model
+
+    @property
+    def has_bypass(self) -> bool:
+        """Whether the input itself can be heard in its place."""
+        return any(knob.name == BYPASS for knob in self.graph.knobs)
+
+    @property
+    def versions_before(self) -> list[Slot]:
+        """Those that could still be gone back to, the latest first."""
+        return [] if self.older is None else [self.older, *self.older.versions_before]
 
     def view(self, rate_hz: float) -> ModelView:
         """What a screen shows of it."""
@@ -130,9 +162,19 @@ class Slot:
             OUTPUT_GAIN: self.output_gain_db + self.source.output_trim_db,
         }
         values = {name: gain_factor(gain_db) for name, gain_db in gains.items()}
-        if any(knob.name == BYPASS for knob in self.graph.knobs):
+        if self.has_bypass:
             values[BYPASS] = levels[BYPASS]
         return values
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A model that a worker was told to play: its number, the serial it got in as, latency, measured load."""
+
+    number: int
+    serial: int
+    latency_frames: int
+    load: float
 
 
 def prepared(graph: Graph, rate_hz: float, *, resampled: bool, oversample: bool) -> tuple[Graph, list[str]]:

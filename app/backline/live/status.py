@@ -67,6 +67,8 @@ class HostStats:
         Whether it is now.
     swaps : int
         Models that have come to play after the first.
+    relieved : int
+        Swaps that were faded out and in, as two models at once took longer than there was time.
     playing_serial : int
         Of the engine that is heard.
     capture_lost_frames : int
@@ -94,6 +96,7 @@ class HostStats:
     mutes: int = 0
     muted: bool = False
     swaps: int = 0
+    relieved: int = 0
     playing_serial: int = 0
     capture_lost_frames: int = 0
     load_mean: float = 0.0

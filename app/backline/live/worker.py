@@ -25,6 +25,7 @@ from ..engine import Engine, Program
 from ..errors import BacklineError, DeviceError
 from ..formats import backline_file
 from . import headroom, hygiene
+from .devices import CLOCK_BLOCK_FRAMES
 from .host import Entry, Host
 from .messages import (
     Closed,
@@ -51,7 +52,6 @@ from .streams import ClockStream, PortAudioStream
 
 _POLL_SECONDS = 0.005
 _ACTIVE_SECONDS = 0.25
-_CLOCK_BLOCK_FRAMES = 64
 _MEASURED_SECONDS = 0.02
 
 
@@ -67,7 +67,7 @@ class Worker:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._programs: dict[int, tuple[Program, int]] = {}  # and its streams
-        self._entered: dict[int, Program] = {}  # by serial
+        self._entered: tuple[int, Program] | None = None  # serial and model of the last that got in
         self._wish: Open | None = None
         self._opened: Opened | None = None
         self._host: Host | None = None
@@ -108,9 +108,10 @@ class Worker:
             case Start():
                 self._start(message, descriptors)
             case Play(entrance) if self._host is not None:
-                self._host.swap(self._entry(entrance))
-            case Turn(serial, knob, value) if self._host is not None and serial in self._entered:
-                self._host.set(serial, self._entered[serial].knob_index(knob), value)
+                self._play(self._host, entrance)
+            case Turn(serial, knob, value) if self._entered is not None and serial == self._entered[0]:
+                if self._host is not None:
+                    self._host.set(serial, self._entered[1].knob_index(knob), value)
             case Forget(number):
                 self._programs.pop(number, None)
             case Stop():
@@ -126,16 +127,25 @@ class Worker:
                 program, message.streams, message.block_frames, message.rate_hz, _MEASURED_SECONDS
             ).mean
         except (BacklineError, MemoryError) as error:
-            self._pipe.send(Refused(message.number, str(error)))
+            self._pipe.send(Refused(message.number, str(error) or "not enough memory"))
             return
         self._programs[message.number] = program, message.streams
         self._pipe.send(Compiled(message.number, load))
+
+    def _play(self, host: Host, entrance: Entrance) -> None:
+        before = self._entered
+        try:
+            host.swap(self._entry(entrance))
+        except (BacklineError, MemoryError) as error:
+            self._entered = before
+            why = str(error) or "not enough memory"
+            self._pipe.send(Refused(entrance.number, why, entrance.serial))
 
     def _entry(self, entrance: Entrance) -> Entry:
         engine = Engine(*self._programs[entrance.number])
         for name, value in entrance.values.items():
             engine.set(name, value)
-        self._entered[entrance.serial] = engine.program
+        self._entered = entrance.serial, engine.program
         return Entry(
             engine,
             entrance.serial,
@@ -177,7 +187,7 @@ class Worker:
     def _open_stream(self, opened: Opened, wish: Open) -> ClockStream | PortAudioStream:
         assert self._host is not None
         if opened.sink.index is None:
-            return ClockStream(self._host, wish.block_frames or _CLOCK_BLOCK_FRAMES)
+            return ClockStream(self._host, wish.block_frames or CLOCK_BLOCK_FRAMES)
         return PortAudioStream(self._host, opened.source, opened.sink, wish.block_frames, wish.latency)
 
     def _look_after(self) -> None:
