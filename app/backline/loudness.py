@@ -136,7 +136,7 @@ class LoudnessMeter:
         spectrum *= self._response
         y = np.fft.irfft(spectrum, self._size, axis=0)[self._memory : self._memory + frames]
         # Not by BLAS, whose threads would spin on the cores that other files are rendered on.
-        return np.einsum("fc,fc,c->f", y, y, self._weights)
+        return np.asarray(np.einsum("fc,fc,c->f", y, y, self._weights), np.float64)
 
     def _count(self, powers: NDArray[np.float64], steps: list[float]) -> tuple[int, float]:
         """Sum powers up to each 100 ms border into `steps`; return frames counted and what is left over."""

@@ -26,7 +26,7 @@ def refused(target: Path, error: OSError) -> AudioFileError:
 
 @dataclass(frozen=True)
 class Draft:
-    """A target whose temporary file is named beforehand, and is given the target's name by whoever asks for it.
+    """A target whose temporary file is named beforehand, and gets the target's name when it is told to.
 
     It stands for its target wherever a path does. What is written to it lies, whole and flushed, under the
     temporary's name once it is closed; between that and `publish` somebody may look at it and take notes.

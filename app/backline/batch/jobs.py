@@ -139,7 +139,7 @@ def matrix(
     jobs = []
     pairs = ((model, source) for model in models for source in found)
     for index, (model, source) in enumerate(pairs, 1):
-        values = {
+        values: dict[str, str | int | float] = {
             "input": source.stem,
             "model": model.name,
             "index": index,
@@ -204,7 +204,8 @@ def find_models(patterns: Iterable[PathLike]) -> list[str]:
         A pattern that matches nothing.
     """
     found: dict[str, None] = {}
-    for pattern in map(os.fspath, patterns):
+    for each in patterns:
+        pattern = os.fspath(each)
         if not glob.has_magic(pattern) or os.path.lexists(pattern):
             found[pattern] = None
             continue

@@ -203,8 +203,8 @@ class Journal:
             self.name_of(draft.temporary),
         )
         self._execute(
-            "UPDATE temporaries SET state = 'finished', key = ?, sha256 = ?, size = ?, mtime_ns = ?, report = ? "
-            "WHERE temporary = ?",
+            "UPDATE temporaries SET state = 'finished', key = ?, sha256 = ?, size = ?, mtime_ns = ?, "
+            "report = ? WHERE temporary = ?",
             values,
         )
         self._execute(
@@ -272,7 +272,7 @@ class Journal:
             return [count for (count,) in self._execute("SELECT finished FROM renders")]
 
     def finished(self) -> dict[str | bytes, str]:
-        """Targets whose temporaries a killed run had finished, and what from: `recover` gives them their names."""
+        """Targets that a killed run had finished, which `recover` gives their names, and their keys."""
         with self._guarded():
             found = self._execute("SELECT target, key FROM temporaries WHERE state = 'finished'")
             return dict(found.fetchall())
@@ -353,7 +353,7 @@ def _stored(path: str) -> str | bytes:
 
 @contextlib.contextmanager
 def opened(journal: Journal | PathLike | None) -> Iterator[Journal | None]:
-    """An open journal as it is, or one that is opened here, its folder made where it is missing, and closed."""
+    """An open journal as it is, or one that is opened here, in a folder made where needed, and closed."""
     if journal is None or isinstance(journal, Journal):
         yield journal
         return

@@ -37,7 +37,7 @@ class Planned:
 def decide(
     job: Job, journal: Journal | None, models: ModelCache, *, overwrite: bool, verify: bool
 ) -> Task | Planned:
-    """A task for a worker, unless it is clear already that there is nothing to do or that it may not be done."""
+    """A task for a worker, unless it is clear already that there is nothing to do or it may not be done."""
     known = None if journal is None else journal.output(job.target)
     if known is None and not overwrite and os.path.lexists(job.target):
         error = FileExists(f"{job.target}: exists already")

@@ -96,7 +96,7 @@ class ModelCache:
         self._kept: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def sha256(self, choice: ModelChoice) -> str:
-        """Hash of everything a choice computes: weights, sizes, knobs, gains, prewarm, whatever file it is in.
+        """Hash of all that a choice computes: weights, sizes, knobs, gains, prewarm, whatever the file.
 
         Raises
         ------
