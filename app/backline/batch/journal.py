@@ -147,7 +147,7 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            text = str(error)
+            text = " ".join(str(error).split())
             if "full" in text or self._is_full():
                 raise DiskFull(f"{self.path}: cannot be written: the disk is full") from error
             if "locked" in text:
