@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -205,3 +206,18 @@ def test_files_that_are_no_job_files(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tomllib", None)
     with pytest.raises(MissingDependency, match=r"need Python 3\.11; use CSV"):
         manifest.read(put(tmp_path, "jobs.toml", ""))
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path):
+    text = (Path(__file__).resolve().parents[1] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    examples_of = dict(re.findall(r"^```(toml|csv)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    assert examples_of.keys() == {"toml", "csv"}
+    rows = manifest.read(put(tmp_path, "jobs.csv", examples_of["csv"]))
+    assert [(job.model.path, job.model.knobs, job.model.gain_out_db) for job in rows] == [
+        ("overdrive", (("drive", 0.5),), 0.0),
+        ("overdrive", (("drive", 0.8),), -3.0),
+    ]
+    if sys.version_info >= (3, 11):
+        first, second = manifest.read(put(tmp_path, "jobs.toml", examples_of["toml"]))
+        assert (first.model.knobs, first.options.subtype) == ((("drive", 0.5),), "PCM_24")
+        assert (second.model.knobs, second.model.gain_out_db) == ((("drive", 0.8),), -3.0)
