@@ -28,7 +28,7 @@ COMMAND_LINES = 30
 #: From the top down; nothing imports from above itself, not even through a module that is not named here.
 CHAIN = (
     ("cli",),
-    ("live", "demo"),
+    ("live", "demo", "batch"),
     ("render", "api", "verify", "plot", "bench"),
     ("engine",),
     ("compile",),

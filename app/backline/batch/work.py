@@ -1,0 +1,237 @@
+"""One job: read, render, hash. Plain values in and out, so that it may run in another process.
+
+The one place that renders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+
+from .. import api
+from ..calibration import calibrate
+from ..engine import Model, levelled
+from ..errors import BacklineError, FileExists, ModelError
+from ..formats import naming
+from ..formats.backline_file import encode
+from ..pending import Draft
+from ..render import Progress, RenderReport, render_file
+from .files import Fingerprint, Known, fingerprint, hash_of
+from .jobs import Job, ModelChoice
+from .journal import key_of
+
+#: Models kept loaded.
+MAX_MODELS = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job, and what is known of it beforehand.
+
+    Attributes
+    ----------
+    job : Job
+    draft : Draft
+        Where to; may replace what was rendered before.
+    source : Fingerprint or None
+        The input's content, if it need not be read for that.
+    output : Known or None
+        What was rendered before.
+    overwrite : bool
+        Replace also what was not rendered before.
+    verify : bool
+        Look into what was rendered before, and render again what is not as it was.
+    """
+
+    job: Job
+    draft: Draft
+    source: Fingerprint | None = None
+    output: Known | None = None
+    overwrite: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished temporary."""
+
+    source: Fingerprint
+    output: Known
+    report: RenderReport
+
+
+@dataclass(frozen=True)
+class UpToDate:
+    """Nothing to do; the output as it is now."""
+
+    source: Fingerprint
+    output: Known
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as chosen, ready to render."""
+
+    model: Model
+    sha256: str
+    notes: tuple[str, ...]
+
+
+class ModelCache:
+    """Models loaded once each, the last few kept; used by many threads.
+
+    Two choices that come to the same graph share one model.
+    """
+
+    def __init__(self, on_load: Callable[[ModelChoice, tuple[str, ...]], None] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._on_load = on_load
+        self._hashes: dict[ModelChoice, str] = {}
+        self._failures: dict[ModelChoice, BacklineError] = {}
+        self._kept: OrderedDict[str, LoadedModel] = OrderedDict()
+
+    def sha256(self, choice: ModelChoice) -> str:
+        """Hash of all that a choice computes: weights, sizes, knobs, gains, prewarm, whatever the file.
+
+        Raises
+        ------
+        BacklineError
+            It cannot be loaded.
+        """
+        found = self._hashes.get(choice)
+        return self.get(choice).sha256 if found is None else found
+
+    def get(self, choice: ModelChoice) -> LoadedModel:
+        """The model, loaded if it is not; raises as `sha256`."""
+        with self._lock:
+            if choice in self._failures:
+                failure = self._failures[choice]
+                raise type(failure)(str(failure))
+            found = self._kept.get(self._hashes.get(choice, ""))
+            if found is None:
+                found = self._load(choice)
+            self._kept.move_to_end(found.sha256)
+            return found
+
+    def _load(self, choice: ModelChoice) -> LoadedModel:
+        try:
+            found = load(choice)
+        except BacklineError as error:
+            self._failures[choice] = error
+            raise
+        if choice not in self._hashes and self._on_load is not None:
+            self._on_load(choice, found.notes)
+        self._hashes[choice] = found.sha256
+        found = self._kept.setdefault(found.sha256, found)
+        while len(self._kept) > MAX_MODELS:
+            self._kept.popitem(last=False)
+        return found
+
+
+def load(choice: ModelChoice) -> LoadedModel:
+    """Load a model as chosen.
+
+    Raises
+    ------
+    BacklineError
+        See `backline.load`.
+    """
+    layers = None
+    if choice.layers is not None:
+        try:
+            layers = json.loads(choice.layers)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{choice.path}: its layers are no JSON: {error}") from None
+    model = api.load(
+        choice.path,
+        quality=choice.quality,
+        prewarm=True if choice.prewarm is None else choice.prewarm,
+        layers=layers,
+        knobs=dict(choice.knobs),
+    )
+    notes = model.notes
+    gains = [choice.gain_in_db, choice.gain_out_db]
+    with naming(choice.path):
+        if choice.calibrate_dbu is not None:
+            calibration = calibrate(model.metadata, choice.calibrate_dbu)
+            gains[0] += calibration.input_gain_db
+            gains[1] += calibration.output_gain_db
+            notes = (*notes, *calibration.notes)
+        model = levelled(model, *gains)
+        content = encode(replace(model.graph, name=""))
+    return LoadedModel(model, sha256(content).hexdigest(), notes)
+
+
+def settings_of(job: Job) -> dict[str, object]:
+    """A job's options as plain values; what the model is and does is in the model's hash."""
+    return asdict(job.options)
+
+
+def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str, str]:
+    """Find out whether there is anything to do.
+
+    Returns
+    -------
+    UpToDate, or (Fingerprint, str, str)
+        Else the input's content, the key of what is to be rendered, and why.
+
+    Raises
+    ------
+    FileExists
+        The output is not what was rendered, and nobody said that it may be replaced.
+    BacklineError
+        The input or the model cannot be read.
+    """
+    source = task.source or fingerprint(task.job.source)
+    key = key_of(source.sha256, models.sha256(task.job.model), settings_of(task.job))
+    known, target = task.output, task.job.target
+    if known is None:
+        return source, key, "new"
+    try:
+        found = os.stat(target)
+    except OSError:
+        return source, key, "missing"
+    is_whole = known.is_of(found) if not task.verify else False
+    if is_whole or hash_of(target) == known.sha256:
+        if key != known.key:
+            return source, key, "input, model, settings or version changed"
+        return UpToDate(source, replace(known, mtime_ns=found.st_mtime_ns))
+    if not (task.verify or task.overwrite):
+        raise FileExists(f"{target}: is not what was rendered, somebody changed it")
+    return source, key, "damaged"
+
+
+def perform(task: Task, models: ModelCache, on_progress: Progress | None = None) -> Made | UpToDate:
+    """Do a job unless it is done: leaves a finished temporary, or nothing.
+
+    Raises
+    ------
+    BacklineError
+        The job comes to nothing.
+    """
+    found = examine(task, models)
+    if isinstance(found, UpToDate):
+        return found
+    source, key, _ = found
+    job, draft = task.job, task.draft
+    report = render_file(
+        models.get(job.model).model,
+        job.source,
+        draft,
+        overwrite=draft.overwrite,
+        subtype=job.options.subtype,
+        on_progress=on_progress,
+    )
+    try:
+        source.check(job.source)
+        made = os.stat(draft.temporary)
+        output = Known(key, hash_of(draft.temporary), made.st_size, made.st_mtime_ns)
+    except BaseException:
+        draft.discard()
+        raise
+    return Made(source, output, report)

@@ -1,0 +1,87 @@
+"""Who does the work: threads of this process, or anything else that takes tasks and gives futures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from .events import Event, Progress, Started
+from .work import Made, ModelCache, Task, UpToDate, perform
+
+_PROGRESS_SECONDS = 0.1
+
+
+class Cancelled(Exception):
+    """A job was broken off because the run ends."""
+
+
+class Workers(Protocol):
+    """What `runner.run` hands tasks to.
+
+    Attributes
+    ----------
+    slots : int
+        Tasks that are worked on at a time.
+    """
+
+    slots: int
+
+    def submit(self, task: Task) -> Future[Made | UpToDate]:
+        """Have a task done; breaking off is the exception `Cancelled`."""
+
+    def stop(self) -> None:
+        """Break off what is being done and forget what waits; the futures end soon."""
+
+    def close(self) -> None:
+        """Wait for the end of everything."""
+
+
+class Threads:
+    """Workers that are threads; the engine lets them run side by side.
+
+    Parameters
+    ----------
+    slots : int
+    models : ModelCache
+    say : callable
+        Told of what goes on, from any thread.
+    """
+
+    def __init__(self, slots: int, models: ModelCache, say: Callable[[Event], None]) -> None:
+        self.slots = slots
+        self._models = models
+        self._say = say
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="backline-render")
+
+    def submit(self, task: Task) -> Future[Made | UpToDate]:
+        """See `Workers`."""
+        return self._pool.submit(self._perform, task)
+
+    def _perform(self, task: Task) -> Made | UpToDate:
+        if self._stop.is_set():
+            raise Cancelled
+        self._say(Started(task.job))
+        due = time.monotonic() + _PROGRESS_SECONDS
+
+        def on_progress(frames: int, total_frames: int) -> None:
+            nonlocal due
+            if self._stop.is_set():
+                raise Cancelled
+            now = time.monotonic()
+            if now >= due:
+                due = now + _PROGRESS_SECONDS
+                self._say(Progress(task.job, frames, total_frames))
+
+        return perform(task, self._models, on_progress)
+
+    def stop(self) -> None:
+        """See `Workers`."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """See `Workers`."""
+        self._pool.shutdown(wait=True)
