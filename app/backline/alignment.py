@@ -1,10 +1,10 @@
 """By how much one take is late against another, to a fraction of a frame; plain NumPy, in flat memory.
 
-Up to four windows of 2**16 frames, the loudest of as many stretches of the first take, are looked for in the
-second, no further than `MAX_SECONDS` (or `MAX_FRAMES`) to either side of where they are in the first. What is
-compared is the normalised cross-correlation of all windows together, at every lag: the sum of products over the
-root of both energies, all without what is constant (an offset would correlate with anything). Segments of
-the second take are correlated as they go by, by the Fourier transform.
+Up to four windows of 2**16 frames, the loudest of as many stretches of the first take, are looked for in
+the second, no further than `MAX_SECONDS` (or `MAX_FRAMES`) to either side of where they are in the first.
+What is compared is the normalised cross-correlation of all windows together, at every lag: the sum of
+products over the root of both energies, all without what is constant (an offset would correlate with
+anything). Segments of the second take are correlated as they go by, by the Fourier transform.
 
 Around the best lag, the windows are compared again, the second take moved by what is known of the delay so
 far (its spectrum turned), the rest of the delay being where the remaining correlation is largest; when that
@@ -14,6 +14,7 @@ correlation means least squares: this is the delay at which the takes, one of th
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -108,9 +109,7 @@ def loud_windows(take: Take, frames: int) -> tuple[list[int], list[Real]]:
     stretches = min(_WINDOWS, frames // size)
     hop = max(1, size // 4)
     edges = [frames * index // stretches for index in range(stretches + 1)]
-    places = [
-        at for low, high in zip(edges, edges[1:], strict=False) for at in range(low, high - size + 1, hop)
-    ]
+    places = [at for low, high in itertools.pairwise(edges) for at in range(low, high - size + 1, hop)]
     best: dict[int, tuple[float, int, Real]] = {}
     for index, piece in pieces(part(take.blocks(), 0, frames), places, size, take.channels):
         window = piece.astype(np.float64)
@@ -134,12 +133,8 @@ def _best_lag(windows: list[Real], starts: list[int], b: Take, reach: int) -> tu
     # Where the polarity is open, the takes are held to have the same.
     sign = -1 if is_certain and -lowest > highest else 1
     scores *= sign
-    high = np.flatnonzero(scores >= _AS_HIGH * scores.max())
-    peaks = [
-        int(at)
-        for at in high
-        if scores[at] >= scores[max(at - 1, 0)] and scores[at] >= scores[min(at + 1, len(scores) - 1)]
-    ]
+    high = np.flatnonzero(scores >= _AS_HIGH * scores.max()).tolist()
+    peaks = [at for at in high if scores[at] >= scores[max(at - 1, 0) : at + 2].max()]
     return min((at - reach for at in peaks), key=lambda lag: (abs(lag), lag)), sign, is_certain
 
 
@@ -272,37 +267,51 @@ def _fit(pairs: list[tuple[Real, Real]], delay: float) -> tuple[float, float]:
     return abs(xy) / math.sqrt(xx * yy), xy / yy
 
 
-def extent(a: Take, b: Take, delay: int) -> tuple[int, int, int]:
-    """Where takes overlap if the second is `delay` frames late: first frame in each, and frames."""
-    first_a, first_b = max(0, -delay), max(0, delay)
-    return first_a, first_b, max(0, min(a.frames - first_a, b.frames - first_b))
+@dataclass(frozen=True)
+class Overlap:
+    """Two takes as they lie upon one another, both to be read once.
 
-
-def delayed_pairs(a: Take, b: Take, delay: float) -> tuple[Blocks, Blocks, int]:
-    """Both takes as they lie upon one another: the second moved by its delay.
-
-    Between frames, the second is interpolated by a sine over its argument of up to 1024 frames under a
-    Kaiser window: flat to 0.98 of half the rate, errors 120 dB down. Frames for which that would reach
-    beyond either of its ends are left out.
-
-    Returns
-    -------
+    Attributes
+    ----------
     a, b : generators of float32 arrays [frames, channels]
+    start_frame : int
+        Of `a`.
     frames : int
-        How many both have; 0 where they do not overlap.
+        0 where they do not overlap.
+    """
+
+    a: Blocks
+    b: Blocks
+    start_frame: int
+    frames: int
+
+
+def delayed_pairs(a: Take, b: Take, delay: float) -> Overlap:
+    """Move the second take by its delay.
+
+    Between frames, it is interpolated by a sine over its argument of up to 1024 frames under a Kaiser
+    window: flat to 0.98 of half the rate, errors 120 dB down. Frames for which that would reach beyond
+    either of its ends are left out.
+
+    Parameters
+    ----------
+    a, b : Take
+    delay : float
+        Frames the second is late by.
     """
     whole = math.floor(delay)
     fraction = delay - whole
-    first_a, first_b, frames = extent(a, b, whole)
+    first_a, first_b = max(0, -whole), max(0, whole)
+    frames = max(0, min(a.frames - first_a, b.frames - first_b))
     if not fraction:
-        return part(a.blocks(), first_a, frames), part(b.blocks(), first_b, frames), frames
+        return Overlap(part(a.blocks(), first_a, frames), part(b.blocks(), first_b, frames), first_a, frames)
     half = max(8, min(512, frames // 64))
     # Reaches from half - 1 frames before to half frames behind.
     skipped = max(0, half - 1 - first_b)
     first_a, first_b = first_a + skipped, first_b + skipped - (half - 1)
     frames = max(0, min(a.frames - first_a, b.frames - first_b - 2 * half + 1))
     between = _interpolated(part(b.blocks(), first_b, frames + 2 * half - 1), fraction, half)
-    return part(a.blocks(), first_a, frames), between, frames
+    return Overlap(part(a.blocks(), first_a, frames), between, first_a, frames)
 
 
 def _interpolated(blocks: Blocks, fraction: float, half: int) -> Blocks:
@@ -330,5 +339,5 @@ def _kernel(fraction: float, half: int) -> Real:
     """Weights of frames from -(half - 1) to half for the value at `fraction`."""
     at = np.arange(1 - half, half + 1) - fraction
     inside = np.sqrt(np.maximum(0.0, 1.0 - (at / half) ** 2))
-    kernel: Real = np.sinc(at) * np.i0(12.0 * inside) / np.i0(12.0)
-    return kernel / kernel.sum()
+    kernel = np.sinc(at) * np.i0(12.0 * inside)
+    return np.asarray(kernel / kernel.sum())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,12 @@ class Comparison:
     a: Level
     b: Level
     stft: StftDistance | None
-    delay_frames: float | None
-    delay_ms: float | None
-    correlation: float | None
-    polarity: int | None
-    aligned: Aligned | None
-    notes: tuple[str, ...]
+    delay_frames: float | None = None
+    delay_ms: float | None = None
+    correlation: float | None = None
+    polarity: int | None = None
+    aligned: Aligned | None = None
+    notes: tuple[str, ...] = ()
     profile: Profile | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -234,7 +234,6 @@ def compare_takes(
     """
     original = a, b
     a, b, made = matched(a, b)
-    said = (*(notes or ()), *made, *length_notes(a, b))
     frames = min(a.frames, b.frames)
     pass_ = _Pass(a, with_stft, with_profile)
     levels = LoudnessMeter(a.rate_hz, a.channels), LoudnessMeter(a.rate_hz, a.channels)
@@ -242,33 +241,24 @@ def compare_takes(
         pass_.add(x, y)
         for meter, block in zip(levels, (x, y), strict=True):
             meter.add(block)
-    sums, stft, profile = pass_.sums, pass_.stft(), pass_.profile()
-    found = _alignment(a, b, sums, pass_.is_identical) if with_alignment else None
-    aligned = None
-    if found is not None:
-        aligned = _aligned(a, b, found, with_stft, with_profile, on_progress)
-    null_depth = sums.null()
-    return Comparison(
+    null_depth = pass_.sums.null()
+    found = Comparison(
         a_name=a.name,
         b_name=b.name,
         rate_hz=a.rate_hz,
         channels=a.channels,
-        frames=sums.frames,
+        frames=null_depth.frames,
         identical=pass_.is_identical,
         whole=a.frames == b.frames and original == (a, b),
         esr=null_depth.esr,
         null_depth_db=null_depth.null_depth_db,
-        a=_level(levels[0], sums.signal),
+        a=_level(levels[0], pass_.sums.signal),
         b=_level(levels[1], pass_.other),
-        stft=stft,
-        delay_frames=None if found is None else found.delay_frames,
-        delay_ms=None if found is None else 1e3 * found.delay_frames / a.rate_hz,
-        correlation=None if found is None else found.correlation,
-        polarity=None if found is None else found.polarity,
-        aligned=aligned,
-        notes=said,
-        profile=profile,
+        stft=pass_.stft(),
+        notes=(*(notes or ()), *made, *length_notes(a, b)),
+        profile=pass_.profile(),
     )
+    return _with_alignment(found, a, b, on_progress) if with_alignment else found
 
 
 def _level(meter: LoudnessMeter, energy: float) -> Level:
@@ -276,31 +266,47 @@ def _level(meter: LoudnessMeter, energy: float) -> Level:
     return Level(meter.peak_dbfs, rms, meter.integrated_lufs)
 
 
-def _alignment(a: Take, b: Take, sums: Sums, is_identical: bool) -> Alignment | None:
-    if is_identical and sums.signal > 0.0:
-        return Alignment(0.0, 1.0, 1, 1.0)
-    return align(a, b)
+def _with_alignment(found: Comparison, a: Take, b: Take, on_progress: Progress | None) -> Comparison:
+    is_same = found.identical and found.a.rms_dbfs is not None
+    place = Alignment(0.0, 1.0, 1, 1.0) if is_same else align(a, b)
+    if place is None:
+        return found
+    if place.delay_frames != 0.0 or place.polarity == -1:
+        has = found.stft is not None, found.profile is not None
+        aligned = _aligned(a, b, place, *has, on_progress)
+    else:
+        # Nothing moves: what has been measured stands, and a gain is all there is to find.
+        aligned = _aligned(a, b, place, False, False, on_progress)
+        aligned = None if aligned is None else replace(aligned, stft=found.stft, profile=found.profile)
+    return replace(
+        found,
+        delay_frames=place.delay_frames,
+        delay_ms=1e3 * place.delay_frames / a.rate_hz,
+        correlation=place.correlation,
+        polarity=place.polarity,
+        aligned=aligned,
+    )
 
 
 def _aligned(
-    a: Take, b: Take, found: Alignment, with_stft: bool, with_profile: bool, on_progress: Progress | None
+    a: Take, b: Take, place: Alignment, with_stft: bool, with_profile: bool, on_progress: Progress | None
 ) -> Aligned | None:
-    x_blocks, y_blocks, frames = delayed_pairs(a, b, found.delay_frames)
-    if not frames:
+    overlap = delayed_pairs(a, b, place.delay_frames)
+    if not overlap.frames:
         return None
-    sign = np.float32(found.polarity or 1)
-    pass_ = _Pass(a, with_stft, with_profile, found.gain * float(sign))
-    for x, y in _watched(paired(x_blocks, y_blocks), "aligned", frames, on_progress):
+    sign = np.float32(place.polarity or 1)
+    pass_ = _Pass(a, with_stft, with_profile, place.gain * float(sign), overlap.start_frame)
+    for x, y in _watched(paired(overlap.a, overlap.b), "aligned", overlap.frames, on_progress):
         pass_.add(x, sign * y)
     null_depth = pass_.sums.null()
     gain, gain_esr = pass_.best_gain()
     return Aligned(
-        frames=pass_.sums.frames,
+        frames=null_depth.frames,
         esr=null_depth.esr,
         null_depth_db=null_depth.null_depth_db,
         gain_esr=gain_esr,
         gain_null_depth_db=power_db(gain_esr),
-        gain_db=None if not gain else 20.0 * math.log10(abs(gain)),
+        gain_db=20.0 * math.log10(abs(gain)) if gain else None,
         stft=pass_.stft(),
         profile=pass_.profile(),
     )
@@ -309,14 +315,16 @@ def _aligned(
 class _Pass:
     """What is measured while two takes go by; `gain` is about what the second will have to be scaled by."""
 
-    def __init__(self, take: Take, with_stft: bool, with_profile: bool, gain: float = 1.0) -> None:
+    def __init__(
+        self, take: Take, with_stft: bool, with_profile: bool, gain: float = 1.0, start_frame: int = 0
+    ) -> None:
         self.sums = Sums()
         self.other = 0.0  # energy of the second
         self.is_identical = True
         self._gain = gain
         self._scaled_error = self._product = 0.0
         self._stft = StftMeter(take.channels) if with_stft else None
-        self._profiler = Profiler(take.rate_hz) if with_profile else None
+        self._profiler = Profiler(take.rate_hz, start_frame) if with_profile else None
 
     def add(self, a: Array, b: Array) -> None:
         self.sums.add(a, b)

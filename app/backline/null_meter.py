@@ -1,9 +1,9 @@
 """What is left when a reference is subtracted: error-to-signal ratio and null depth, while it goes by.
 
 The error-to-signal ratio is the energy of the difference over the energy of the reference, all channels
-together (E.-P. Damskägg, L. Juvela, E. Thuillier and V. Välimäki, "Deep learning for tube amplifier emulation",
-ICASSP 2019, there behind a pre-emphasis filter, which is left out here). The null depth is the level of the
-difference in relation to that of the reference: ten times the logarithm of the same ratio.
+together (E.-P. Damskägg, L. Juvela, E. Thuillier and V. Välimäki, "Deep learning for tube amplifier
+emulation", ICASSP 2019, there behind a pre-emphasis filter, which is left out here). The null depth is the
+level of the difference in relation to that of the reference: ten times the logarithm of the same ratio.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a picture of two takes shows, gathered while they go by: shapes, levels and spectra, in flat memory."""
+"""What a picture of two takes shows, gathered while they go by: shapes, levels, spectra; in flat memory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Profile:
 
     Attributes
     ----------
+    start_seconds : float
+        Where it begins, on A's time line.
     bin_seconds : float
         10 ms, or that times a power of two in long takes.
     lowest, highest : float64 arrays [2, bins]
@@ -34,6 +36,7 @@ class Profile:
         Hann windows of 4096 frames, half of them overlapping (P. D. Welch, IEEE Trans. AU 15(2), 1967).
     """
 
+    start_seconds: float
     bin_seconds: float
     lowest: Real
     highest: Real
@@ -48,10 +51,13 @@ class Profiler:
     Parameters
     ----------
     rate_hz : float
+    start_frame : int
+        Of A, that the first block begins with.
     """
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float, start_frame: int = 0) -> None:
         self._rate_hz = rate_hz
+        self._start_frame = start_frame
         self._bin_frames = max(1, round(_BIN_SECONDS * rate_hz))
         self._merged = 1
         self._bins = np.zeros((0, 7))  # lowest and highest of A and B, then three sums of squares
@@ -126,11 +132,12 @@ class Profiler:
             padded[:, : self._held.shape[1]] = self._held
             self._transform(padded)
         return Profile(
+            self._start_frame / self._rate_hz,
             self._merged * self._bin_frames / self._rate_hz,
             self._bins[:, 0:4:2].T,
             self._bins[:, 1:4:2].T,
             (self._bins[:, 4:] / np.maximum(self._sizes, 1.0)[:, np.newaxis]).T,
-            np.fft.rfftfreq(_SPECTRUM_FRAMES, 1.0 / self._rate_hz),
+            np.arange(_SPECTRUM_FRAMES // 2 + 1, dtype=np.float64) * (self._rate_hz / _SPECTRUM_FRAMES),
             self._spectra / max(1, self._windows),
         )
 

@@ -6,8 +6,8 @@ the sizes, padding and limits that auraloss has by default (C. J. Steinmetz and 
 focused loss functions in PyTorch", DMRN+15, 2020):
 
 - transforms of 512, 1024 and 2048 frames, every 50, 120 and 240 frames, under a periodic Hann window of
-  240, 600 and 1200 frames; frames of the spectrogram are centred on multiples of the hop from frame 0 to the last,
-  the signal mirrored at both ends (without repeating the first and last frame of it);
+  240, 600 and 1200 frames; columns of the spectrogram are centred on the multiples of the hop, from frame 0
+  on, the signal mirrored at both ends (without repeating the first and last frame of it);
 - magnitude: the root of the power, which is at least 1e-8;
 - spectral convergence: the root of the sum of squares of (magnitude of A less magnitude of B), over the root
   of the sum of squares of the magnitude of A, which is the reference;
