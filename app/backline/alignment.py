@@ -36,8 +36,9 @@ LEAST_CORRELATION = 0.25
 _WINDOWS = 4
 _WINDOW_FRAMES = 1 << 16
 _SEGMENT_FRAMES = 1 << 18
-#: Peaks so near to the highest are as good: a tone has many.
+#: Peaks so near to the highest are as good: a tone has many. Those on whole frames are looked at closer.
 _AS_HIGH = 1.0 - 1e-5
+_NEARLY = 0.98
 #: A peak of the other sign that is nearly as high leaves the polarity open.
 _OPPOSITE = 0.98
 #: Of the windows, by energy, what must lie inside the second take.
@@ -133,9 +134,25 @@ def _best_lag(windows: list[Real], starts: list[int], b: Take, reach: int) -> tu
     # Where the polarity is open, the takes are held to have the same.
     sign = -1 if is_certain and -lowest > highest else 1
     scores *= sign
-    high = np.flatnonzero(scores >= _AS_HIGH * scores.max()).tolist()
-    peaks = [at for at in high if scores[at] >= scores[max(at - 1, 0) : at + 2].max()]
-    return min((at - reach for at in peaks), key=lambda lag: (abs(lag), lag)), sign, is_certain
+    heights = {at: _height(scores, at) for at in _peaks(scores)}
+    least = _AS_HIGH * max(heights.values())
+    lags = [at - reach for at, height in heights.items() if height >= least]
+    return min(lags, key=lambda lag: (abs(lag), lag)), sign, is_certain
+
+
+def _peaks(scores: Array) -> list[int]:
+    """Places that are as high as their neighbours and about as high as the highest."""
+    high = np.flatnonzero(scores >= _NEARLY * scores.max()).tolist()
+    return [at for at in high if scores[at] >= scores[max(at - 1, 0) : at + 2].max()]
+
+
+def _height(scores: Array, at: int) -> float:
+    """How high a peak is between the frames: that of the parabola through three of them."""
+    if not 0 < at < len(scores) - 1:
+        return float(scores[at])
+    low, top, high = (float(each) for each in scores[at - 1 : at + 2])
+    bend = 2.0 * top - low - high
+    return top + (low - high) ** 2 / (8.0 * bend) if bend > 0.0 else top
 
 
 def _correlation(windows: list[Real], starts: list[int], b: Take, reach: int) -> Array:
@@ -157,8 +174,9 @@ def _correlation(windows: list[Real], starts: list[int], b: Take, reach: int) ->
     total = sum(float(np.vdot(window, window)) for window in windows)
     # What is left of silence by rounding is no energy to divide by.
     least = 1e-6 * float(energies.max(initial=0.0))
-    scores: Array = np.where(energies > least, products / np.sqrt(np.maximum(energies, least) * total), 0.0)
-    return scores
+    products /= np.sqrt(np.maximum(energies, least or 1.0) * np.float32(total))
+    products[energies <= least] = 0.0
+    return products
 
 
 def _segment(window: Real, piece: Real) -> tuple[Real, Real]:
@@ -179,6 +197,8 @@ def _segment(window: Real, piece: Real) -> tuple[Real, Real]:
 def _refined(
     windows: list[Real], starts: list[int], b: Take, lag: int, sign: int, is_certain: bool
 ) -> Alignment | None:
+    bell = _bell(len(windows[0]))
+    windows = [window * bell for window in windows]
     pairs = _pairs(windows, starts, b, lag)
     inside = sum(float(np.vdot(x, x)) for x, _ in pairs)
     if inside < _LEAST_SHARE * sum(float(np.vdot(x, x)) for x in windows):
@@ -201,9 +221,8 @@ def _refined(
 
 
 def _pairs(windows: list[Real], starts: list[int], b: Take, lag: int) -> list[tuple[Real, Real]]:
-    """Each window under a bell, and what it meets in `b`, with a guard at both ends; nothing outside `b`."""
+    """Each window, and what it meets in `b`, with a guard at both ends; nothing outside `b`."""
     size = len(windows[0])
-    bell = np.sin(math.pi * (np.arange(size) + 0.5) / size)[:, np.newaxis] ** 2
     froms = [start + lag - _GUARD_FRAMES for start in starts]
     found = []
     for index, piece in pieces(b.blocks(), froms, size + 2 * _GUARD_FRAMES, b.channels):
@@ -211,7 +230,7 @@ def _pairs(windows: list[Real], starts: list[int], b: Take, lag: int) -> list[tu
         known = ((at >= 0) & (at < b.frames))[:, np.newaxis]
         met = piece.astype(np.float64)
         met -= known * met.sum(axis=0) / max(1, np.count_nonzero(known))
-        found.append((windows[index] * bell * known[_GUARD_FRAMES : _GUARD_FRAMES + size], met))
+        found.append((windows[index] * known[_GUARD_FRAMES : _GUARD_FRAMES + size], met))
     return found
 
 
@@ -230,8 +249,12 @@ def _moved(piece: Real, frames: float, size: int) -> Real:
         turn[-1] = turn[-1].real
         moved = np.fft.irfft(np.fft.rfft(faded, length, axis=0) * turn, length, axis=0)
         moved = moved[_GUARD_FRAMES : _GUARD_FRAMES + size]
-    bell = np.sin(math.pi * (np.arange(size) + 0.5) / size)[:, np.newaxis] ** 2
-    return np.asarray(moved * bell)
+    return np.asarray(moved * _bell(size))
+
+
+def _bell(size: int) -> Real:
+    """A window that begins and ends softly: [frames, 1]."""
+    return np.asarray(np.sin(math.pi * (np.arange(size) + 0.5) / size)[:, np.newaxis] ** 2)
 
 
 def _remaining(pairs: list[tuple[Real, Real]], known: float, sign: int) -> float:

@@ -11,8 +11,9 @@ Array = NDArray[np.float32]
 Real = NDArray[np.float64]
 
 _BIN_SECONDS = 0.01
-#: Twice as many as a picture has columns; beyond, two bins become one.
+#: A few times as many as a picture has columns, and even; beyond, two bins become one.
 _MAX_BINS = 8192
+_ROW = 7
 _SPECTRUM_FRAMES = 4096
 
 
@@ -58,10 +59,11 @@ class Profiler:
     def __init__(self, rate_hz: float, start_frame: int = 0) -> None:
         self._rate_hz = rate_hz
         self._start_frame = start_frame
-        self._bin_frames = max(1, round(_BIN_SECONDS * rate_hz))
-        self._merged = 1
-        self._bins = np.zeros((0, 7))  # lowest and highest of A and B, then three sums of squares
-        self._sizes = np.zeros(0)
+        self._step_frames = max(1, round(_BIN_SECONDS * rate_hz))
+        self._bin_frames = self._step_frames
+        # Rows: lowest and highest of A and B, then three sums of squares.
+        self._bins: list[Real] = []
+        self._open, self._open_frames = np.zeros(_ROW), 0
         self._held: Real = np.zeros((3, 0, 1))
         self._waiting: Real = np.zeros((3, 0, 1))
         self._window = np.hanning(_SPECTRUM_FRAMES + 1)[:-1]
@@ -81,42 +83,31 @@ class Profiler:
             self._held = self._held[:, hop:]
 
     def _shape(self, last: bool) -> None:
-        frames = self._bin_frames * self._merged
+        frames = self._step_frames
         whole = self._waiting.shape[1] // frames
         if whole:
-            split = self._waiting[:, : whole * frames].reshape(3, whole, -1)
-            self._append(split, float(split.shape[2]))
+            steps = self._waiting[:, : whole * frames].reshape(3, whole, -1)
             self._waiting = self._waiting[:, whole * frames :]
+            for row in _rows(steps):
+                self._count(row, frames)
         if last and self._waiting.shape[1]:
-            rest = self._waiting.reshape(3, 1, -1)
-            self._append(rest, float(rest.shape[2]))
+            rest = self._waiting.shape[1]
+            self._count(_rows(self._waiting.reshape(3, 1, -1))[0], rest)
             self._waiting = self._waiting[:, :0]
 
-    def _append(self, split: Real, size: float) -> None:
-        """Take whole bins: [A, B and difference; bins; samples]."""
-        x, y = split[0], split[1]
-        extremes = [x.min(axis=1), x.max(axis=1), y.min(axis=1), y.max(axis=1)]
-        sums = np.square(split).sum(axis=2)
-        self._bins = np.concatenate([self._bins, np.stack([*extremes, *sums], axis=1)])
-        self._sizes = np.append(self._sizes, np.full(len(x), size))
-        while len(self._bins) > _MAX_BINS:
-            self._merge()
-
-    def _merge(self) -> None:
-        """Make one bin of two; an odd last one stays, and what fills it up is a bin of its own."""
-        even = len(self._bins) // 2 * 2
-        pairs = self._bins[:even].reshape(-1, 2, 7)
-        merged = np.stack(
-            [
-                (np.min, np.max, np.min, np.max, np.sum, np.sum, np.sum)[n](pairs[:, :, n], axis=1)
-                for n in range(7)
-            ],
-            axis=1,
-        )
-        sizes = self._sizes[:even].reshape(-1, 2).sum(axis=1)
-        self._bins = np.concatenate([merged, self._bins[even:]])
-        self._sizes = np.concatenate([sizes, self._sizes[even:]])
-        self._merged *= 2
+    def _count(self, row: Real, frames: int) -> None:
+        """Add 10 ms to the bin that is open; close it when it is full."""
+        self._open = _merged(self._open, row) if self._open_frames else row
+        self._open_frames += frames
+        if self._open_frames < self._bin_frames:
+            return
+        self._bins.append(self._open)
+        self._open_frames = 0
+        if len(self._bins) > _MAX_BINS:
+            # An odd one at the end is half of the next.
+            self._open, self._open_frames = self._bins.pop(), self._bin_frames
+            self._bins = [_merged(*pair) for pair in zip(self._bins[::2], self._bins[1::2], strict=True)]
+            self._bin_frames *= 2
 
     def _transform(self, piece: Real) -> None:
         # A sine of amplitude 1 becomes a peak of the sum of the window over two.
@@ -127,19 +118,38 @@ class Profiler:
     def profile(self) -> Profile:
         """Return what has been gathered; nothing may be added after."""
         self._shape(last=True)
+        bins, sizes = list(self._bins), [self._bin_frames] * len(self._bins)
+        if self._open_frames:
+            bins, sizes = [*bins, self._open], [*sizes, self._open_frames]
+        table = np.array(bins).reshape(-1, _ROW)
+        samples = np.array(sizes, np.float64)[:, np.newaxis] * self._held.shape[2]
         if not self._windows and self._held.shape[1]:
             padded = np.zeros((3, _SPECTRUM_FRAMES, self._held.shape[2]))
             padded[:, : self._held.shape[1]] = self._held
             self._transform(padded)
         return Profile(
             self._start_frame / self._rate_hz,
-            self._merged * self._bin_frames / self._rate_hz,
-            self._bins[:, 0:4:2].T,
-            self._bins[:, 1:4:2].T,
-            (self._bins[:, 4:] / np.maximum(self._sizes, 1.0)[:, np.newaxis]).T,
+            self._bin_frames / self._rate_hz,
+            table[:, 0:4:2].T,
+            table[:, 1:4:2].T,
+            (table[:, 4:] / samples).T,
             np.arange(_SPECTRUM_FRAMES // 2 + 1, dtype=np.float64) * (self._rate_hz / _SPECTRUM_FRAMES),
             self._spectra / max(1, self._windows),
         )
+
+
+def _rows(split: Real) -> Real:
+    """Rows of bins, given as [A, B and difference; bins; samples]."""
+    x, y = split[0], split[1]
+    extremes = [x.min(axis=1), x.max(axis=1), y.min(axis=1), y.max(axis=1)]
+    return np.stack([*extremes, *np.square(split).sum(axis=2)], axis=1)
+
+
+def _merged(one: Real, other: Real) -> Real:
+    made = one + other
+    made[0:4:2] = np.minimum(one[0:4:2], other[0:4:2])
+    made[1:4:2] = np.maximum(one[1:4:2], other[1:4:2])
+    return made
 
 
 def _joined(held: Real, more: Real) -> Real:
