@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backline.alignment import LEAST_CORRELATION, align
-from backline.compare import Comparison, compare, compare_arrays
+from backline.compare import Comparison, NullMeter, compare, compare_arrays, null
 from backline.errors import AudioFileError, BacklineError
+from backline.resample import resample
 from backline.stft_distance import StftMeter
 from backline.takes import ArrayTake, FileTake, pieces
 
@@ -425,14 +426,16 @@ def test_pieces_of_a_stream_are_slices_of_it(starts, size, cuts):
         np.testing.assert_array_equal(found[index], padded[400 + start : 400 + start + size])
 
 
+#: What getrusage says begins with what the process had that started this one.
 MEMORY = """
-import resource, sys
+import re, sys
 from backline.compare import compare
-compare(*sys.argv[1:3], with_profile=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+compare(*sys.argv[1:3], with_profile=True, with_stft=False)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory was used")
 def test_memory_does_not_grow_with_the_files(tmp_path):
     """Twenty-five minutes of stereo at 8 kHz, 192 MB as floats for both, in less than 200 MB with Python."""
     x = (3000 * noise(8000, 1)).astype(np.int16)
@@ -448,6 +451,76 @@ def test_memory_does_not_grow_with_the_files(tmp_path):
         check=True,
     )
     assert int(done.stdout) < 200 * 1024
+
+
+def test_the_stft_meter_keeps_little():
+    meter = StftMeter(2)
+    for seed in range(40):
+        block = np.random.default_rng(seed).uniform(-1, 1, (5000, 2)).astype(np.float32)
+        meter.add(block, block)
+        assert max(each._held.shape[1] for each in meter._each) <= 1200
+
+
+# What `render --null` uses
+
+
+@given(
+    cuts=st.lists(st.integers(0, 9000), max_size=12),
+    channels=st.sampled_from([(1, 1), (2, 2), (1, 2), (2, 1)]),
+)
+@settings(max_examples=15, deadline=None)
+def test_the_null_meter_is_the_formula(tmp_path_factory, cuts, channels):
+    rng = np.random.default_rng(len(cuts))
+    a, b = (rng.uniform(-1, 1, (9000, count)).astype(np.float32) for count in channels)
+    path = write(tmp_path_factory.mktemp("null") / "a.wav", a)
+    with NullMeter(path, RATE_HZ, channels[1]) as meter:
+        for low, high in itertools.pairwise([0, *sorted(cuts), 9000]):
+            meter.add(b[low:high])
+        found = meter.result()
+    wide = np.broadcast_to(a.astype(np.float64), (9000, max(channels)))
+    esr = np.sum((wide - b) ** 2) / np.sum(wide**2)
+    assert found.esr == pytest.approx(esr, rel=1e-12)
+    assert found.null_depth_db == pytest.approx(10 * np.log10(esr), abs=1e-9)
+    assert found.frames == 9000
+    assert bool(found.notes) == (channels[0] != channels[1])
+
+
+@pytest.mark.parametrize("frames", [1, 5000, 20000])
+def test_the_null_meter_takes_what_both_have(tmp_path, frames):
+    x = noise(20000).astype(np.float32)
+    path = write(tmp_path / "a.wav", x[:12345])
+    meter = NullMeter(path, RATE_HZ, 1)
+    meter.add(0.5 * x[:frames])
+    found = meter.result()
+    meter.close()
+    assert found.frames == min(frames, 12345)
+    assert found.esr == pytest.approx(0.25, rel=1e-6)
+    longer = path if frames < 12345 else "what was rendered"
+    assert found.notes[0].startswith(f"{longer}: is longer by {abs(frames - 12345)} frame")
+
+
+def test_the_null_meter_and_another_rate(tmp_path):
+    x = noise(44100, 3, top=0.7)
+    path = write(tmp_path / "a.wav", x, 44100)
+    with NullMeter(path, RATE_HZ, 1) as meter:
+        meter.add(resample(x.astype(np.float32), 44100, RATE_HZ))
+        found = meter.result()
+    assert found.esr == 0.0
+    assert found.null_depth_db is None
+    assert found.notes == (f"{path}: resampled from 44100 to 48000 Hz, the rate of what was rendered",)
+
+
+def test_null_of_files_is_that_of_the_comparison(tmp_path):
+    x = noise(30000, 1)
+    a, b = write(tmp_path / "a.wav", x), write(tmp_path / "b.wav", x[:20000] + 1e-3)
+    found, other = null(a, b), compare(a, b, with_alignment=False, with_stft=False)
+    assert (found.esr, found.null_depth_db, found.notes) == (other.esr, other.null_depth_db, other.notes)
+    silent = write(tmp_path / "silent.wav", np.zeros(20))
+    assert (null(silent, b).esr, null(silent, b).null_depth_db) == (None, None)
+    with pytest.raises(AudioFileError, match="no such file"):
+        null(a, tmp_path / "missing.wav")
+    with pytest.raises(ValueError, match=r"expected \[frames, 1\], found shape \[3, 2\]"):
+        NullMeter(a, RATE_HZ, 1).add(np.zeros((3, 2)))
 
 
 # The command

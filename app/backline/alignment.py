@@ -142,8 +142,10 @@ def _best_lag(windows: list[Real], starts: list[int], b: Take, reach: int) -> tu
 
 def _peaks(scores: Array) -> list[int]:
     """Places that are as high as their neighbours and about as high as the highest."""
-    high = np.flatnonzero(scores >= _NEARLY * scores.max()).tolist()
-    return [at for at in high if scores[at] >= scores[max(at - 1, 0) : at + 2].max()]
+    edged = np.pad(scores, 1, constant_values=-np.inf)
+    is_peak = (scores >= edged[:-2]) & (scores >= edged[2:]) & (scores >= _NEARLY * scores.max())
+    found: list[int] = np.flatnonzero(is_peak).tolist()
+    return found
 
 
 def _height(scores: Array, at: int) -> float:
