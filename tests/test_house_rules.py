@@ -16,7 +16,7 @@ APP = TOP / "app" / "backline"
 PYTHON = sorted([*APP.rglob("*.py"), *(TOP / "scripts").rglob("*.py")])
 C = sorted(path for path in (TOP / "native").rglob("*") if path.suffix in (".c", ".h", ".inl"))
 COMMANDS = (
-    *("render", "live", "info", "verify", "plot", "convert"),
+    *("render", "live", "info", "verify", "compare", "plot", "convert"),
     *("bench", "devices", "latency", "doctor", "demo"),
 )
 
@@ -29,7 +29,7 @@ COMMAND_LINES = 30
 CHAIN = (
     ("cli",),
     ("live", "demo", "batch"),
-    ("render", "api", "verify", "plot", "bench"),
+    ("render", "api", "verify", "compare", "compare_picture", "plot", "bench"),
     ("engine",),
     ("compile",),
     ("passes", "rates", "formats", "reference"),

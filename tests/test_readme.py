@@ -117,6 +117,7 @@ def test_every_command_is_mentioned():
         "live",
         "info",
         "verify",
+        "compare",
         "plot",
         "convert",
         "bench",

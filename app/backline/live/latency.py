@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..delays import phase_maximum
 from ..errors import BacklineError
 
 Array = NDArray[np.float32]
@@ -266,7 +267,7 @@ def _fraction(h: Real, peak: int, rate_hz: float) -> tuple[float, float, int]:
     weights /= weights.sum()
     omega = 2.0 * math.pi * hz / rate_hz
     sign = int(np.sign(h[peak]))
-    best, correlation = _maximum(weights * sign, excess, omega, float(before))
+    best, correlation = phase_maximum(weights * sign, excess, omega, float(before))
     return best - before, correlation, sign
 
 
@@ -284,18 +285,3 @@ def _minimum_phase(magnitude: Real, band: Real) -> Real:
     cepstrum[half + 1 :] = 0.0
     phase: Real = np.fft.rfft(cepstrum).imag
     return phase
-
-
-def _maximum(weights: Real, phase: Real, omega: Real, near: float) -> tuple[float, float]:
-    """The largest value of sum(weights * cos(phase + omega * t)) within a few frames, and its place t."""
-
-    def at(times: Real) -> Real:
-        values: Real = np.cos(phase + times[:, np.newaxis] * omega) @ weights
-        return values
-
-    reach, best = 8.0, near
-    while reach > 1e-5:
-        times = best + np.linspace(-reach, reach, 65)
-        values = at(times)
-        best, reach = float(times[np.argmax(values)]), reach / 24.0
-    return best, float(at(np.array([best]))[0])
