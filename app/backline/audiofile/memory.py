@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 
-from ..dither import BITS as DITHERED_BITS
-from ..dither import triangular
+from ..dither import BITS as WHOLE_BITS
+from ..dither import quantised
 from ..errors import AudioFileError
 from ._library import Array, PathLike, leave_out_peaks, reason_of, soundfile
 from .formats import UNCLIPPED_SUBTYPES, format_of, subtype_for
@@ -43,8 +43,8 @@ def file_bytes(
     """
     kind, stored = format_of(name), subtype_for(name, subtype)
     clipped = 0 if stored in UNCLIPPED_SUBTYPES else int(np.count_nonzero(np.abs(x) > 1.0))
-    bits = DITHERED_BITS.get(stored)
-    samples = x if bits is None else x + 2.0 ** (1 - bits) * triangular(dithered_from, *x.shape)
+    bits = WHOLE_BITS.get(stored)
+    samples = x if bits is None else quantised(x, bits, dithered_from)
     library = soundfile()
     buffer = io.BytesIO()
     try:

@@ -1,0 +1,327 @@
+"""A whole dataset written to a folder: several shards side by side, and none twice."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from .. import __version__
+from ..audiofile import PathLike, subtype_for
+from ..engine import Model
+from ..errors import AudioFileError, BacklineError
+from ..formats.backline_file import encode
+from ..pending import reason
+from .draws import Bounds
+from .journal import MANIFEST, Journal
+from .manifest import pyarrow, write_manifest
+from .plan import WARM_UP_S, KnobBounds, Plan, plan
+from .rows import key_of
+from .shards import Shard, Storage, Written, is_whole, rows_of, write_shard
+
+#: Formats of a shard's audio: what the readers of WebDataset know, and is exact.
+FORMATS = ("wav", "flac")
+SHARD_MB = 100.0
+_MOST_ITEMS = 10**9
+_BYTES_PER_SAMPLE = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
+_READ_BYTES = 1 << 20
+
+#: Called with items done and items in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What has been written.
+
+    Attributes
+    ----------
+    folder : Path
+    items, shards : int
+    kept : int
+        Shards that were there already.
+    duration_s : float
+        Of the audio of all items, one half of each.
+    elapsed_s : float
+    rendered_s : float
+        Of the audio that this run rendered.
+    clipped : int
+        Samples cut at full scale by the file format.
+    notes : tuple of str
+        Further things a user should know.
+    """
+
+    folder: Path
+    items: int
+    shards: int
+    kept: int
+    duration_s: float
+    elapsed_s: float
+    rendered_s: float
+    clipped: int
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [f"{self.items} pairs in {self.shards} shards", f"{self.duration_s / 3600.0:.3g} hours"]
+        if self.kept:
+            parts.append(f"{self.kept} shards were there already")
+        if self.rendered_s and self.elapsed_s:
+            parts.append(f"{self.rendered_s / self.elapsed_s:.0f} times real time")
+        if self.clipped:
+            parts.append(f"{self.clipped} samples clipped")
+        return f"{self.folder}: {', '.join([*parts, *self.notes])}"
+
+
+def write_dataset(
+    models: Sequence[Model | PathLike],
+    inputs: Sequence[PathLike],
+    folder: PathLike,
+    *,
+    items: int | None = None,
+    hours: float | None = None,
+    seed: int = 0,
+    segment_s: float = 5.0,
+    gain_db: Bounds = (0.0, 0.0),
+    knobs: KnobBounds | None = None,
+    flip: bool = False,
+    warm_up_s: float = WARM_UP_S,
+    channels: str | None = None,
+    shard_items: int | None = None,
+    shard_mb: float | None = None,
+    file_format: str = "wav",
+    subtype: str | None = None,
+    threads: int = 1,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Summary:
+    """Write pairs of dry and wet segments, in tar shards that WebDataset reads, with a manifest in Parquet.
+
+    The same arguments make the same bytes, whatever the threads. A run that was killed is taken up again:
+    shards that are whole are kept, and so they are if `items` has grown.
+
+    Parameters
+    ----------
+    models, inputs, seed, segment_s, gain_db, knobs, flip, warm_up_s, channels
+        As for `plan`; how items are drawn is in `draws`.
+    folder : str or path
+    items : int, optional
+    hours : float, optional
+        Of audio, in place of `items`.
+    shard_items : int, optional
+        Items of a shard.
+    shard_mb : float, optional
+        Its size in its place, in megabytes, as uncompressed samples would have; 100 by default.
+    file_format : str
+        ``"wav"`` or ``"flac"``.
+    subtype : str, optional
+        libsndfile's name of how samples are stored; 32-bit float in WAV, 24 bits in FLAC by default. Whole
+        numbers of at most 24 bits are dithered, and cut at full scale.
+    threads : int
+        Shards that are rendered side by side.
+    overwrite : bool
+        Remove a dataset that is in the folder and is another one.
+    on_progress : callable, optional
+        Called with items done and in all.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    MissingDependency
+        pyarrow is not installed.
+    FileExists
+        The folder holds another dataset.
+    BacklineError
+        What does not fit together, or cannot be read, rendered or written. What is finished stays.
+    """
+    pyarrow()  # rather now than after a night
+    start = time.perf_counter()
+    storage = Storage(*_checked_format(file_format, subtype))
+    planned = plan(
+        models,
+        inputs,
+        seed=seed,
+        segment_s=segment_s,
+        gain_db=gain_db,
+        knobs=knobs,
+        flip=flip,
+        warm_up_s=warm_up_s,
+        channels=channels,
+    )
+    total = _items(items, hours, planned)
+    each = _items_of_shard(shard_items, shard_mb, planned, storage)
+    shards = [Shard(n, range(at, min(at + each, total))) for n, at in enumerate(range(0, total, each))]
+    settings = _settings(planned, storage) | {"shard_items": each, "items": total}
+    target = Path(folder)
+    with Journal(target, settings, overwrite=overwrite) as journal:
+        run = _Run(planned, storage, journal, threads)
+        written, kept = run.all(shards, on_progress or (lambda done, total: None))
+        clipped = _Count()
+        rows = (clipped.counted(row) for shard in written for row in rows_of(target / shard.name))
+        write_manifest(target / MANIFEST, rows, planned.knob_names)
+        journal.finish(written)
+    kept_items = sum(shard.items for shard in kept)
+    segment = planned.frames / planned.rate_hz
+    return Summary(
+        folder=target,
+        items=total,
+        shards=len(shards),
+        kept=len(kept),
+        duration_s=total * segment,
+        elapsed_s=time.perf_counter() - start,
+        rendered_s=(total - kept_items) * segment,
+        clipped=clipped.samples,
+        notes=planned.notes,
+    )
+
+
+class _Count:
+    """Counts clipped samples of rows that go by."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def counted(self, row: dict[str, Any]) -> dict[str, Any]:
+        self.samples += row["dry_clipped"] + row["wet_clipped"]
+        return row
+
+
+class _Ended(Exception):
+    """Another shard has failed, or the user has had enough."""
+
+
+class _Run:
+    """Shards on their way through a pool of threads."""
+
+    def __init__(self, planned: Plan, storage: Storage, journal: Journal, threads: int) -> None:
+        self._plan, self._storage, self._journal = planned, storage, journal
+        self._threads = max(1, threads)
+        self._ending = Event()
+        self._done: queue.SimpleQueue[int | Future[tuple[Written, bool]]] = queue.SimpleQueue()
+
+    def all(self, shards: Sequence[Shard], on_progress: Progress) -> tuple[list[Written], list[Written]]:
+        """Render what is missing; returns what is there in order, and which of it was there before."""
+        total, items = sum(len(shard.items) for shard in shards), 0
+        on_progress(0, total)
+        with ThreadPoolExecutor(self._threads, "backline shard") as pool:
+            try:
+                futures = [pool.submit(self._one, shard) for shard in shards]
+                for future in futures:
+                    future.add_done_callback(self._done.put)
+                waiting = len(futures)
+                while waiting:
+                    # In this thread, where Ctrl-C arrives, and so does what the caller does about progress.
+                    news = self._done.get()
+                    if isinstance(news, Future):
+                        news.result()
+                        waiting -= 1
+                    else:
+                        items += news
+                        on_progress(items, total)
+            except BaseException:
+                self._ending.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        found = [future.result() for future in futures]
+        return [written for written, _ in found], [written for written, was_there in found if was_there]
+
+    def _one(self, shard: Shard) -> tuple[Written, bool]:
+        known = self._journal.known.get(shard.name)
+        if known and known.items == len(shard.items) and is_whole(self._journal.folder, known):
+            self._done.put(known.items)
+            return known, True
+        return write_shard(
+            self._journal.folder,
+            shard,
+            self._plan,
+            self._storage,
+            finished=self._journal.add,
+            on_item=self._on_item,
+        ), False
+
+    def _on_item(self) -> None:
+        if self._ending.is_set():
+            raise _Ended
+        self._done.put(1)
+
+
+def _checked_format(file_format: str, subtype: str | None) -> tuple[str, str]:
+    name = file_format.lower().removeprefix(".")
+    if name not in FORMATS:
+        raise BacklineError(f"format: expected {' or '.join(FORMATS)}, found {file_format!r}")
+    return name, subtype_for(f"{key_of(0)}.{name}", subtype)
+
+
+def _items(items: int | None, hours: float | None, planned: Plan) -> int:
+    if (items is None) == (hours is None):
+        raise BacklineError("how large a dataset is to be is said by either items or hours")
+    if items is None and hours is not None:
+        if not (math.isfinite(hours) and hours > 0.0):
+            raise BacklineError(f"hours: expected a number above 0, found {hours}")
+        items = math.ceil(hours * 3600.0 * planned.rate_hz / planned.frames)
+    if items is None or not 1 <= items <= _MOST_ITEMS or items != int(items):
+        raise BacklineError(f"items: expected a whole number from 1 to {_MOST_ITEMS}, found {items}")
+    return int(items)
+
+
+def _items_of_shard(items: int | None, megabytes: float | None, planned: Plan, storage: Storage) -> int:
+    if items is not None and megabytes is not None:
+        raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
+    if items is not None:
+        if items < 1 or items != int(items):
+            raise BacklineError(f"items of a shard: expected a whole number of at least 1, found {items}")
+        return int(items)
+    size = SHARD_MB if megabytes is None else megabytes
+    if not (math.isfinite(size) and size > 0.0):
+        raise BacklineError(f"megabytes of a shard: expected a number above 0, found {megabytes}")
+    model = planned.models[0]
+    rows = planned.channels + model.streams_for(planned.channels) * model.output_channels
+    return max(1, int(size * 1e6 / (planned.frames * rows * _BYTES_PER_SAMPLE.get(storage.subtype, 4))))
+
+
+def _settings(planned: Plan, storage: Storage) -> dict[str, Any]:
+    """All that a dataset's bytes follow from, by names that a user would use."""
+    drawn = planned.distribution
+    models = [
+        {"name": model.name, "isa": model.isa, "sha256": hashlib.sha256(encode(model.graph)).hexdigest()}
+        for model in planned.models
+    ]
+    inputs = [
+        {"path": os.fspath(each.path), "sha256": _hash(os.fspath(each.path)), "channels": each.picks}
+        for each in planned.inputs
+    ]
+    return {
+        "version": __version__,
+        "models": models,
+        "inputs": inputs,
+        "rate_hz": planned.rate_hz,
+        "seed": drawn.seed,
+        "segment_frames": planned.frames,
+        "gain_db": drawn.gain_db,
+        "knobs": [dict(knobs) for knobs in drawn.knobs],
+        "flip": drawn.flip,
+        "warm_up_frames": planned.warm_up_frames,
+        "format": storage.file_format,
+        "subtype": storage.subtype,
+    }
+
+
+def _hash(path: str) -> str:
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(_READ_BYTES):
+                found.update(data)
+    except OSError as error:
+        raise AudioFileError(f"{path}: cannot be read: {reason(error)}") from error
+    return found.hexdigest()
