@@ -12,6 +12,7 @@ import typer
 from ._common import guarded, run
 from .bench import bench
 from .convert import convert
+from .dataset import dataset
 from .demo import demo
 from .devices import devices
 from .doctor import doctor
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, verify, plot, convert, bench, devices, latency, doctor, demo):
+for _command in (render, dataset, live, info, verify, plot, convert, bench, devices, latency, doctor, demo):
     app.command()(guarded(_command))
 
 

@@ -97,7 +97,8 @@ class Journal:
             pending.commit()
         finally:
             pending.discard()
-        self._file = self._stack.enter_context(open(path, "a", encoding="utf-8"))
+        self._file = path.open("a", encoding="utf-8")
+        self._stack.callback(self._file.close)
 
     def _difference(self, found: Mapping[str, Any] | None) -> str | None:
         """What is in the way of going on with what is there."""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from typing import TYPE_CHECKING
 
 from ..api import load
 from ..audiofile import PathLike
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError, ModelError
-from ..passes import MAX_GAIN_DB
 from ..render.take import output_channels
-from .draws import MOST_SEED, Bounds, Distribution
+from .draws import Bounds, Distribution
 from .inputs import Input, open_input
+from .options import KnobBounds, PairChoices, PairOptions, bounds_of
 from .pairs import PairMaker
 
-#: Where a knob is to stand: anywhere between two values, or at one.
-KnobBounds = Mapping[str, Bounds | float]
-#: Seconds that a recurrent model hears before a segment.
-WARM_UP_S = 2.0
-_LOWEST_GAIN_DB = -200.0
-_MOST_WARM_UP_S = 600.0
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -64,19 +59,8 @@ class Plan:
         return PairMaker(self.models, self.inputs, self.frames, self.warm_up_frames)
 
 
-def plan(
-    models: Sequence[Model | PathLike],
-    inputs: Sequence[PathLike],
-    *,
-    seed: int = 0,
-    segment_s: float = 5.0,
-    gain_db: Bounds = (0.0, 0.0),
-    knobs: KnobBounds | None = None,
-    flip: bool = False,
-    warm_up_s: float = WARM_UP_S,
-    channels: str | None = None,
-) -> Plan:
-    """Check what a dataset is to be made of, and look at every file.
+def plan(models: Sequence[Model | PathLike], inputs: Sequence[PathLike], **how: Unpack[PairChoices]) -> Plan:
+    """Check what pairs are to be made of, and look at every file.
 
     Parameters
     ----------
@@ -85,79 +69,41 @@ def plan(
     inputs : sequence of paths
         Audio files; those shorter than a segment are left out, which a note says. All are read at the rate
         of the models, or at their own where no model says one.
-    seed : int
-    segment_s : float
-    gain_db : (low, high)
-        Of the input.
-    knobs : mapping of str to (low, high) or float, optional
-        Bounds by a knob's name, for all models that have it; its whole range by default.
-    flip : bool
-        Whether half the inputs' polarity is turned round.
-    warm_up_s : float
-        What a recurrent model hears of the input before each segment.
-    channels : str, optional
-        Which channels of the inputs are used, as in `RenderOptions`: ``"mono"``, ``"1"``.
+    **how
+        What `PairOptions` has.
 
     Raises
     ------
     BacklineError
         What does not fit together; one sentence.
     """
-    _check_number("seed", seed, 0, MOST_SEED, whole=True)
-    _check_number("segment", segment_s, 0.0, 86400.0, open_below=True)
-    _check_number("warm-up", warm_up_s, 0.0, _MOST_WARM_UP_S)
-    gain = _bounds("gain", gain_db)
-    for value in gain:
-        _check_number("gain", value, _LOWEST_GAIN_DB, MAX_GAIN_DB)
+    options = PairOptions(**how)
     if not models or not inputs:
-        raise BacklineError(f"a dataset needs {'a model' if not models else 'an audio file'}, found none")
+        raise BacklineError(f"pairs are made of a model and audio, found no {'audio' if models else 'model'}")
     loaded = tuple(each if isinstance(each, Model) else load(each) for each in models)
-    opened = [open_input(path, channels) for path in inputs]
+    opened = [open_input(path, options.channels) for path in inputs]
     rate_hz = _rate_of(loaded, opened)
-    frames = max(1, round(segment_s * rate_hz))
+    frames = max(1, round(options.segment_s * rate_hz))
     _check_channels(loaded, opened)
     fitting, notes = _long_enough([each.at_rate(rate_hz) for each in opened], frames)
     if any(model.receptive_field_frames is None for model in loaded):
-        notes.append(f"recurrent models hear {warm_up_s:g} s before each segment")
+        notes.append(f"recurrent models hear {options.warm_up_s:g} s before each segment")
     return Plan(
         models=loaded,
         inputs=fitting,
         distribution=Distribution(
-            seed=int(seed),
+            seed=int(options.seed),
             segments=tuple(each.frames - frames + 1 for each in fitting),
-            knobs=_knobs_of(loaded, knobs or {}),
-            gain_db=gain,
-            flip=bool(flip),
+            knobs=_knobs_of(loaded, options.knobs or {}),
+            gain_db=bounds_of("gain", options.gain_db),
+            flip=bool(options.flip),
         ),
         rate_hz=rate_hz,
         channels=fitting[0].channels,
         frames=frames,
-        warm_up_frames=round(warm_up_s * rate_hz),
+        warm_up_frames=round(options.warm_up_s * rate_hz),
         notes=tuple(notes),
     )
-
-
-def _check_number(
-    what: str, value: object, least: float, most: float, *, whole: bool = False, open_below: bool = False
-) -> None:
-    fits = isinstance(value, Real) and not isinstance(value, bool) and least <= float(value) <= most
-    if fits and not (open_below and value == least) and not (whole and int(value) != value):  # type: ignore[call-overload]
-        return
-    kind = "a whole number" if whole else "a number"
-    bounds = f"above {least:g}, at most {most:g}" if open_below else f"from {least:g} to {most:g}"
-    raise BacklineError(f"{what}: expected {kind} {bounds}, found {value}")
-
-
-def _bounds(what: str, given: Bounds | float) -> Bounds:
-    """Two numbers in order; one stands for itself twice."""
-    pair = (given, given) if isinstance(given, Real) else given
-    try:
-        low, high = (float(value) for value in pair)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise BacklineError(f"{what}: expected a lower and a higher bound, found {given}")
-    return low, high
 
 
 def _rate_of(models: Iterable[Model], inputs: Sequence[Input]) -> int:
@@ -179,8 +125,8 @@ def _check_channels(models: Iterable[Model], inputs: Sequence[Input]) -> None:
     for each in inputs:
         if each.channels != first.channels:
             raise AudioFileError(
-                f"{each.path}: has {each.channels} channels, {first.path} has {first.channels}; a dataset has "
-                f"one number of channels, which --channels mono or 1 chooses"
+                f"{each.path}: has {each.channels} channels, {first.path} has {first.channels}; choose with "
+                f"channels: mono or 1, say"
             )
     made = {output_channels(model, first.path, first.channels): model.name for model in models}
     if len(made) > 1:
@@ -218,7 +164,7 @@ def _knobs_of(models: Sequence[Model], given: KnobBounds) -> tuple[dict[str, Bou
     for model in models:
         bounds = {}
         for name, knob in model.knobs.items():
-            low, high = _bounds(f"knob {name}", given.get(name, (knob.minimum, knob.maximum)))
+            low, high = bounds_of(f"knob {name}", given.get(name, (knob.minimum, knob.maximum)))
             try:
                 bounds[name] = knob.checked(low), knob.checked(high)
             except ValueError as error:

@@ -25,7 +25,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "flipped": ("flag", "whether the input's polarity was turned round; so it is in the dry half"),
     "dry_channels": ("int", "channels of the dry half"),
     "dry_peak_dbfs": ("number", "largest sample of the dry half; null for silence"),
-    "dry_rms_dbfs": ("number", "root mean square of the dry half, full-scale square wave at 0; null for silence"),
+    "dry_rms_dbfs": (
+        "number",
+        "root mean square of the dry half, full-scale square wave at 0; null for silence",
+    ),
     "dry_lufs": ("number", "loudness of the dry half after ITU-R BS.1770-4; null where not measurable"),
     "dry_clipped": ("int", "samples of the dry half cut at full scale by the file format"),
     "wet_channels": ("int", "channels of the wet half"),

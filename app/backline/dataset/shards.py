@@ -170,7 +170,8 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
                     file = tar.extractfile(member)
                     assert file is not None
                     yield {**json.loads(file.read()), "shard": path.name}
-                tar.members = []  # which tarfile would keep of every member
+                # tarfile would keep the header of every member.
+                setattr(tar, "members", [])  # noqa: B010
     except (OSError, tarfile.TarError, ValueError) as error:
         said = reason(error) if isinstance(error, OSError) else str(error)
         raise AudioFileError(f"{path}: cannot be read as a shard: {said}") from error

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..audiofile import PathLike, subtype_for
@@ -20,17 +20,22 @@ from ..engine import Model
 from ..errors import AudioFileError, BacklineError
 from ..formats.backline_file import encode
 from ..pending import reason
-from .draws import Bounds
 from .journal import MANIFEST, Journal
 from .manifest import pyarrow, write_manifest
-from .plan import WARM_UP_S, KnobBounds, Plan, plan
+from .options import PairChoices, check_number
+from .plan import Plan, plan
 from .rows import key_of
 from .shards import Shard, Storage, Written, is_whole, rows_of, write_shard
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Formats of a shard's audio: what the readers of WebDataset know, and is exact.
 FORMATS = ("wav", "flac")
 SHARD_MB = 100.0
 _MOST_ITEMS = 10**9
+_MOST_HOURS = 1e6
+_MOST_SHARD_MB = 1e6
 _BYTES_PER_SAMPLE = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
 _READ_BYTES = 1 << 20
 
@@ -87,13 +92,6 @@ def write_dataset(
     *,
     items: int | None = None,
     hours: float | None = None,
-    seed: int = 0,
-    segment_s: float = 5.0,
-    gain_db: Bounds = (0.0, 0.0),
-    knobs: KnobBounds | None = None,
-    flip: bool = False,
-    warm_up_s: float = WARM_UP_S,
-    channels: str | None = None,
     shard_items: int | None = None,
     shard_mb: float | None = None,
     file_format: str = "wav",
@@ -101,39 +99,31 @@ def write_dataset(
     threads: int = 1,
     overwrite: bool = False,
     on_progress: Progress | None = None,
+    **how: Unpack[PairChoices],
 ) -> Summary:
     """Write pairs of dry and wet segments, in tar shards that WebDataset reads, with a manifest in Parquet.
 
     The same arguments make the same bytes, whatever the threads. A run that was killed is taken up again:
-    shards that are whole are kept, and so they are if `items` has grown.
+    shards that are whole are kept, also if there are to be more items.
 
     Parameters
     ----------
-    models, inputs, seed, segment_s, gain_db, knobs, flip, warm_up_s, channels
-        As for `plan`; how items are drawn is in `draws`.
+    models, inputs, **how
+        As for `plan`: what pairs are made of, and what `PairOptions` has.
     folder : str or path
-    items : int, optional
-    hours : float, optional
-        Of audio, in place of `items`.
-    shard_items : int, optional
-        Items of a shard.
-    shard_mb : float, optional
-        Its size in its place, in megabytes, as uncompressed samples would have; 100 by default.
-    file_format : str
-        ``"wav"`` or ``"flac"``.
-    subtype : str, optional
-        libsndfile's name of how samples are stored; 32-bit float in WAV, 24 bits in FLAC by default. Whole
-        numbers of at most 24 bits are dithered, and cut at full scale.
+    items, hours : int or float
+        How many pairs, or how much audio: one of the two.
+    shard_items, shard_mb : int or float, optional
+        How many pairs are in a shard, or how many megabytes they have uncompressed: 100 by default.
+    file_format, subtype : str, optional
+        ``"wav"`` or ``"flac"``, and libsndfile's name of how samples are stored: 32-bit float in WAV, 24
+        bits in FLAC by default. Whole numbers are dithered, and cut at full scale.
     threads : int
         Shards that are rendered side by side.
     overwrite : bool
         Remove a dataset that is in the folder and is another one.
     on_progress : callable, optional
         Called with items done and in all.
-
-    Returns
-    -------
-    Summary
 
     Raises
     ------
@@ -145,44 +135,14 @@ def write_dataset(
         What does not fit together, or cannot be read, rendered or written. What is finished stays.
     """
     pyarrow()  # rather now than after a night
-    start = time.perf_counter()
     storage = Storage(*_checked_format(file_format, subtype))
-    planned = plan(
-        models,
-        inputs,
-        seed=seed,
-        segment_s=segment_s,
-        gain_db=gain_db,
-        knobs=knobs,
-        flip=flip,
-        warm_up_s=warm_up_s,
-        channels=channels,
-    )
+    planned = plan(models, inputs, **how)
     total = _items(items, hours, planned)
     each = _items_of_shard(shard_items, shard_mb, planned, storage)
     shards = [Shard(n, range(at, min(at + each, total))) for n, at in enumerate(range(0, total, each))]
     settings = _settings(planned, storage) | {"shard_items": each, "items": total}
-    target = Path(folder)
-    with Journal(target, settings, overwrite=overwrite) as journal:
-        run = _Run(planned, storage, journal, threads)
-        written, kept = run.all(shards, on_progress or (lambda done, total: None))
-        clipped = _Count()
-        rows = (clipped.counted(row) for shard in written for row in rows_of(target / shard.name))
-        write_manifest(target / MANIFEST, rows, planned.knob_names)
-        journal.finish(written)
-    kept_items = sum(shard.items for shard in kept)
-    segment = planned.frames / planned.rate_hz
-    return Summary(
-        folder=target,
-        items=total,
-        shards=len(shards),
-        kept=len(kept),
-        duration_s=total * segment,
-        elapsed_s=time.perf_counter() - start,
-        rendered_s=(total - kept_items) * segment,
-        clipped=clipped.samples,
-        notes=planned.notes,
-    )
+    with Journal(Path(folder), settings, overwrite=overwrite) as journal:
+        return _Run(planned, storage, journal, threads).whole(shards, on_progress)
 
 
 class _Count:
@@ -209,7 +169,29 @@ class _Run:
         self._ending = Event()
         self._done: queue.SimpleQueue[int | Future[tuple[Written, bool]]] = queue.SimpleQueue()
 
-    def all(self, shards: Sequence[Shard], on_progress: Progress) -> tuple[list[Written], list[Written]]:
+    def whole(self, shards: Sequence[Shard], on_progress: Progress | None) -> Summary:
+        """Render what is missing, and put manifest and index beside it."""
+        start = time.perf_counter()
+        folder, segment_s = self._journal.folder, self._plan.frames / self._plan.rate_hz
+        written, kept = self._all(shards, on_progress or (lambda done, total: None))
+        clipped = _Count()
+        rows = (clipped.counted(row) for shard in written for row in rows_of(folder / shard.name))
+        write_manifest(folder / MANIFEST, rows, self._plan.knob_names)
+        self._journal.finish(written)
+        total = sum(shard.items for shard in written)
+        return Summary(
+            folder=folder,
+            items=total,
+            shards=len(written),
+            kept=len(kept),
+            duration_s=total * segment_s,
+            elapsed_s=time.perf_counter() - start,
+            rendered_s=(total - sum(shard.items for shard in kept)) * segment_s,
+            clipped=clipped.samples,
+            notes=self._plan.notes,
+        )
+
+    def _all(self, shards: Sequence[Shard], on_progress: Progress) -> tuple[list[Written], list[Written]]:
         """Render what is missing; returns what is there in order, and which of it was there before."""
         total, items = sum(len(shard.items) for shard in shards), 0
         on_progress(0, total)
@@ -266,24 +248,20 @@ def _items(items: int | None, hours: float | None, planned: Plan) -> int:
     if (items is None) == (hours is None):
         raise BacklineError("how large a dataset is to be is said by either items or hours")
     if items is None and hours is not None:
-        if not (math.isfinite(hours) and hours > 0.0):
-            raise BacklineError(f"hours: expected a number above 0, found {hours}")
+        check_number("hours", hours, 0.0, _MOST_HOURS, open_below=True)
         items = math.ceil(hours * 3600.0 * planned.rate_hz / planned.frames)
-    if items is None or not 1 <= items <= _MOST_ITEMS or items != int(items):
-        raise BacklineError(f"items: expected a whole number from 1 to {_MOST_ITEMS}, found {items}")
-    return int(items)
+    check_number("items", items, 1, _MOST_ITEMS, whole=True)
+    return int(items or 0)
 
 
 def _items_of_shard(items: int | None, megabytes: float | None, planned: Plan, storage: Storage) -> int:
     if items is not None and megabytes is not None:
         raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
     if items is not None:
-        if items < 1 or items != int(items):
-            raise BacklineError(f"items of a shard: expected a whole number of at least 1, found {items}")
+        check_number("items of a shard", items, 1, _MOST_ITEMS, whole=True)
         return int(items)
     size = SHARD_MB if megabytes is None else megabytes
-    if not (math.isfinite(size) and size > 0.0):
-        raise BacklineError(f"megabytes of a shard: expected a number above 0, found {megabytes}")
+    check_number("megabytes of a shard", size, 0.0, _MOST_SHARD_MB, open_below=True)
     model = planned.models[0]
     rows = planned.channels + model.streams_for(planned.channels) * model.output_channels
     return max(1, int(size * 1e6 / (planned.frames * rows * _BYTES_PER_SAMPLE.get(storage.subtype, 4))))
