@@ -75,9 +75,12 @@ class Summary:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        parts = [f"{self.items} pairs in {self.shards} shards", f"{self.duration_s / 3600.0:.3g} hours"]
+        parts = [
+            f"{_counted(self.items, 'pair')} in {_counted(self.shards, 'shard')}",
+            f"{self.duration_s / 3600.0:.3g} hours",
+        ]
         if self.kept:
-            parts.append(f"{self.kept} shards were there already")
+            parts.append(f"{_counted(self.kept, 'shard')} already there")
         if self.rendered_s and self.elapsed_s:
             parts.append(f"{self.rendered_s / self.elapsed_s:.0f} times real time")
         if self.clipped:
@@ -135,6 +138,10 @@ def write_dataset(
         What does not fit together, or cannot be read, rendered or written. What is finished stays.
     """
     pyarrow()  # rather now than after a night
+    if (items is None) == (hours is None):
+        raise BacklineError("how large a dataset is to be is said by either items or hours")
+    if shard_items is not None and shard_mb is not None:
+        raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
     storage = Storage(*_checked_format(file_format, subtype))
     planned = plan(models, inputs, **how)
     total = _items(items, hours, planned)
@@ -143,6 +150,10 @@ def write_dataset(
     settings = _settings(planned, storage) | {"shard_items": each, "items": total}
     with Journal(Path(folder), settings, overwrite=overwrite) as journal:
         return _Run(planned, storage, journal, threads).whole(shards, on_progress)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 class _Count:
@@ -245,8 +256,6 @@ def _checked_format(file_format: str, subtype: str | None) -> tuple[str, str]:
 
 
 def _items(items: int | None, hours: float | None, planned: Plan) -> int:
-    if (items is None) == (hours is None):
-        raise BacklineError("how large a dataset is to be is said by either items or hours")
     if items is None and hours is not None:
         check_number("hours", hours, 0.0, _MOST_HOURS, open_below=True)
         items = math.ceil(hours * 3600.0 * planned.rate_hz / planned.frames)
@@ -255,8 +264,6 @@ def _items(items: int | None, hours: float | None, planned: Plan) -> int:
 
 
 def _items_of_shard(items: int | None, megabytes: float | None, planned: Plan, storage: Storage) -> int:
-    if items is not None and megabytes is not None:
-        raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
     if items is not None:
         check_number("items of a shard", items, 1, _MOST_ITEMS, whole=True)
         return int(items)
