@@ -103,6 +103,20 @@ def test_what_is_written(tmp_path, takes, wavenet_file, knobbed):
             assert {**json.loads(files[f"{key}.json"]), "shard": row["shard"]} == row
 
 
+def test_every_column_is_documented(tmp_path, takes, wavenet_file, monkeypatch):
+    """As it is described in the file, and the example that reads one runs."""
+    text = (Path(__file__).parents[1] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    for name, (kind, says) in COLUMNS.items():
+        assert f"| `{name}` | {kind} | {says} |" in text
+    pytest.importorskip("webdataset", reason="needs webdataset, which is not installed")
+    monkeypatch.chdir(tmp_path)
+    write_dataset([wavenet_file], takes, "pairs", items=4, shard_items=2, **HOW)
+    found: dict = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    assert found["sample"]["json"]["item"] == 3
+    assert len(found["wet"]) == 2400
+
+
 def test_webdataset_reads_it(tmp_path, takes, wavenet_file):
     webdataset = pytest.importorskip("webdataset", reason="needs webdataset, which is not installed")
     folder = tmp_path / "set"

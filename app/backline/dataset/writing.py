@@ -138,10 +138,7 @@ def write_dataset(
         What does not fit together, or cannot be read, rendered or written. What is finished stays.
     """
     pyarrow()  # rather now than after a night
-    if (items is None) == (hours is None):
-        raise BacklineError("how large a dataset is to be is said by either items or hours")
-    if shard_items is not None and shard_mb is not None:
-        raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
+    _check_one_of(items, hours, shard_items, shard_mb)
     storage = Storage(*_checked_format(file_format, subtype))
     planned = plan(models, inputs, **how)
     total = _items(items, hours, planned)
@@ -246,6 +243,15 @@ class _Run:
         if self._ending.is_set():
             raise _Ended
         self._done.put(1)
+
+
+def _check_one_of(
+    items: int | None, hours: float | None, shard_items: int | None, shard_mb: float | None
+) -> None:
+    if (items is None) == (hours is None):
+        raise BacklineError("how large a dataset is to be is said by either items or hours")
+    if shard_items is not None and shard_mb is not None:
+        raise BacklineError("how large a shard is to be is said by items or megabytes, not both")
 
 
 def _checked_format(file_format: str, subtype: str | None) -> tuple[str, str]:
