@@ -26,7 +26,8 @@ GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 WITHOUT_GOLDEN = f"golden data not found at {GOLDEN}"
 #: What BACKLINE_REQUIRE may name and is a program; the rest are packages, but for the golden data.
 PROGRAMS = {"clang", "gcc", "jackd", "nm"}
-PACKAGES = {"jack", "keras", "matplotlib", "nam", "onnx", "onnxruntime", "onnxscript", "torch"}
+PACKAGES = {"jack", "keras", "matplotlib", "nam", "onnx", "onnxruntime", "onnxscript", "pyarrow", "torch"}
+PACKAGES |= {"webdataset"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,7 +16,7 @@ APP = TOP / "app" / "backline"
 PYTHON = sorted([*APP.rglob("*.py"), *(TOP / "scripts").rglob("*.py")])
 C = sorted(path for path in (TOP / "native").rglob("*") if path.suffix in (".c", ".h", ".inl"))
 COMMANDS = (
-    *("render", "live", "info", "verify", "compare", "plot", "convert"),
+    *("render", "dataset", "live", "info", "verify", "compare", "plot", "convert"),
     *("bench", "devices", "latency", "doctor", "demo"),
 )
 
@@ -28,7 +28,7 @@ COMMAND_LINES = 30
 #: From the top down; nothing imports from above itself, not even through a module that is not named here.
 CHAIN = (
     ("cli",),
-    ("live", "demo", "batch"),
+    ("live", "demo", "batch", "dataset"),
     ("render", "api", "verify", "compare", "compare_picture", "plot", "bench"),
     ("engine",),
     ("compile",),
@@ -38,9 +38,11 @@ CHAIN = (
 )
 #: Each is imported in one module.
 WRAPPED = (
-    *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "torch", "onnx", "safetensors", "textual"),
-    "backline._native",
+    *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "onnx", "safetensors", "textual"),
+    *("pyarrow", "backline._native"),
 )
+#: PyTorch is two things: what reads modules of it into graphs, and what feeds pairs to it as tensors.
+TORCH = {"formats/_torch_export.py", "dataset/torch_dataset.py"}
 
 
 def name_of(path: Path) -> str:
@@ -140,6 +142,12 @@ def test_each_package_is_imported_in_one_module(package):
     assert len([path for path in APP.rglob("*.py") if package in imported(path)]) == 1
 
 
+def test_torch_is_imported_in_two():
+    assert {
+        path.relative_to(APP).as_posix() for path in APP.rglob("*.py") if "torch" in imported(path)
+    } == TORCH
+
+
 def test_imports_never_point_upward():
     graph = imports()
     above: set[str] = set()
@@ -156,7 +164,7 @@ def test_imports_make_no_circle():
 
 def test_importing_opens_nothing():
     # Typer has brought rich along.
-    lazily = set(WRAPPED) - {"rich", "backline._native"}
-    code = f"import sys, backline, backline.cli; print(sorted({lazily} & {{*sys.modules}}))"
+    lazily = {"torch", *WRAPPED} - {"rich", "backline._native"}
+    code = f"import sys, backline, backline.cli, backline.dataset; print(sorted({lazily} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -114,6 +114,7 @@ def test_files_it_speaks_of_exist():
 def test_every_command_is_mentioned():
     for command in (
         "render",
+        "dataset",
         "live",
         "info",
         "verify",

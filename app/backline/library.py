@@ -1,4 +1,4 @@
-"""The models that come with Backline, found by name."""
+"""The models that come with Backline, found by name; and which names mean models, and which audio."""
 
 from __future__ import annotations
 
@@ -10,6 +10,42 @@ from pathlib import Path
 from .errors import ModelError
 
 _SUFFIX = ".nam"
+_MODEL_SUFFIXES = frozenset({".nam", ".json", ".onnx", ".backline", ".aidax"})
+_AUDIO_SUFFIXES = frozenset(
+    {
+        ".wav",
+        ".wave",
+        ".flac",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+    }
+    | {".raw", ".rf64", ".w64", ".sf", ".avr", ".voc", ".sds", ".wve", ".xi", ".pvf", ".nist", ".htk", ".sph"}
+)
+#: WAV and W64 (in capitals or not), RF64, FLAC, Ogg, AIFF, AU, CAF, MP3 with tags.
+_AUDIO_BEGINNINGS = frozenset(
+    {
+        b"RIFF",
+        b"riff",
+        b"RIFX",
+        b"RF64",
+        b"fLaC",
+        b"OggS",
+        b"FORM",
+        b".snd",
+        b"caff",
+        b"ID3\2",
+        b"ID3\3",
+        b"ID3\4",
+    }
+)
 
 
 def shipped() -> dict[str, Path]:
@@ -60,3 +96,28 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
     names = ", ".join(models) or "none"
     raise ModelError(f"{text}: no such file, nor a shipped model of that name (shipped: {names}){hint}")
+
+
+def is_audio_name(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether what a user wrote means audio rather than a model, where a command takes both.
+
+    An extension of either kind decides; else how the file of that name begins. What is neither is taken for
+    a model's name. ``-`` is audio: standard input.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+    """
+    if os.fspath(name_or_path) == "-":
+        return True
+    path = Path(name_or_path)
+    suffix = path.suffix.lower()
+    if suffix in _AUDIO_SUFFIXES or suffix in _MODEL_SUFFIXES:
+        return suffix in _AUDIO_SUFFIXES
+    try:
+        if not path.is_file():  # a pipe would be emptied
+            return False
+        with open(path, "rb") as file:
+            return file.read(4) in _AUDIO_BEGINNINGS
+    except (OSError, ValueError):
+        return False

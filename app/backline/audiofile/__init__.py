@@ -6,6 +6,7 @@ soundfile before a file is opened.
 
 from ._library import BLOCK_FRAMES, Array, PathLike
 from .formats import format_of, subtype_for
+from .memory import file_bytes
 from .raw import RawFormat, decoded, encoded
 from .reader import AudioReader, read
 from .writer import AudioWriter
@@ -19,6 +20,7 @@ __all__ = [
     "RawFormat",
     "decoded",
     "encoded",
+    "file_bytes",
     "format_of",
     "read",
     "subtype_for",

@@ -17,6 +17,8 @@ PathLike = str | os.PathLike[str]
 
 #: Frames per block where the caller does not say.
 BLOCK_FRAMES = 16384
+#: SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile does not name.
+_ADD_PEAK_CHUNK = 0x1050
 
 
 def soundfile() -> Any:
@@ -26,6 +28,12 @@ def soundfile() -> Any:
     except (ImportError, OSError) as error:
         raise MissingDependency(f"reading audio files needs the package soundfile: {error}") from error
     return library
+
+
+def leave_out_peaks(file: Any) -> None:
+    """Tell a file not to hold the chunk of peaks, which has the time in it: equal audio, unequal files."""
+    library = soundfile()
+    library._snd.sf_command(file._file, _ADD_PEAK_CHUNK, library._ffi.NULL, 0)
 
 
 def reason_of(error: BaseException) -> str:

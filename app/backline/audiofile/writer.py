@@ -18,7 +18,7 @@ from ..dither import quantised
 from ..errors import AudioFileError, DiskFull
 from ..headers import forget_time
 from ..pending import Draft, PendingFile
-from ._library import Array, PathLike, reason_of, soundfile, system_path
+from ._library import Array, PathLike, leave_out_peaks, reason_of, soundfile, system_path
 from .formats import (
     COMPRESSED_FORMATS,
     SAMPLE_BYTES,
@@ -28,9 +28,6 @@ from .formats import (
     format_of,
     subtype_for,
 )
-
-#: SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile does not name.
-_ADD_PEAK_CHUNK = 0x1050
 
 
 class AudioWriter:
@@ -131,8 +128,7 @@ class AudioWriter:
         except (library.SoundFileError, ValueError, TypeError, OverflowError) as error:
             what = f"{self.format} {self.subtype} with {self.channels} channels at {self.rate_hz} Hz"
             raise self._failed(error, f"cannot write {what}") from error
-        # The chunk of peaks that libsndfile adds to floats holds the time: equal audio, unequal files.
-        library._snd.sf_command(self._file._file, _ADD_PEAK_CHUNK, library._ffi.NULL, 0)
+        leave_out_peaks(self._file)
 
     def _tag(self, tags: Mapping[str, str]) -> None:
         lost = []

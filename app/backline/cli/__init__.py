@@ -13,6 +13,7 @@ from ._common import guarded, run
 from .bench import bench
 from .compare import compare
 from .convert import convert
+from .dataset import dataset
 from .demo import demo
 from .devices import devices
 from .doctor import doctor
@@ -30,7 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (render, live, info, verify, compare, plot, convert, bench, devices, latency, doctor, demo):
+for _command in (
+    *(render, dataset, live, info, verify, compare, plot, convert),
+    *(bench, devices, latency, doctor, demo),
+):
     app.command()(guarded(_command))
 
 

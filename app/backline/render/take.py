@@ -239,7 +239,7 @@ class Take:
         if options.channels is not None:
             self._picks = channel_map(options.channels, reader.channels)
             self._in_channels = len(self._picks)
-        self.out_channels = _output_channels(model, reader.path, self._in_channels)
+        self.out_channels = output_channels(model, reader.path, self._in_channels)
         self.out_hz = options.rate_hz or reader.rate_hz
         self.model_hz = float(model.sample_rate_hz or reader.rate_hz)
         if options.mix < 1.0 and 1 != self._in_channels != self.out_channels != 1:
@@ -404,7 +404,8 @@ def _check_distinct(source: Path, target: Path) -> None:
             raise AudioFileError(f"{target}: is the input itself; give another output")
 
 
-def _output_channels(model: Model, path: Path, channels: int) -> int:
+def output_channels(model: Model, path: Path, channels: int) -> int:
+    """Channels that come of a file of that many; raises `ModelError` where the model cannot render it."""
     rate = model.graph.signals[model.graph.output].rate
     if rate != 1:
         raise ModelError(

@@ -64,26 +64,26 @@ def uses(model: Model, channels: int, threads: int) -> int:
 
 def part_frames(model: Model, channels: int, threads: int, frames: int | None) -> int:
     """Frames of a part that can be rendered by itself; 0 where there are none such."""
-    again = _again_frames(model)
+    again = again_frames(model)
     most = _MOST_FRAMES // channels
     if again is None or again * _LEAST_FIELDS > most:
         return 0
     wanted = most if frames is None else frames // (_PARTS * threads)
-    step = _step(model)
+    step = step_frames(model)
     return max(step, min(most, max(wanted, again * _LEAST_FIELDS)) // step * step)
 
 
-def _step(model: Model) -> int:
+def step_frames(model: Model) -> int:
     """What a part has to begin at multiples of: the frames in which all rates inside the model meet."""
     return math.lcm(*(signal.rate.denominator for signal in model.graph.signals.values()))
 
 
-def _again_frames(model: Model) -> int | None:
+def again_frames(model: Model) -> int | None:
     """Frames before a part that its engine has to hear."""
     field = model.receptive_field_frames
     if field is None:
         return None
-    step = _step(model)
+    step = step_frames(model)
     return -(-field // step) * step
 
 
@@ -129,7 +129,7 @@ def _side_by_side(
         return made[again:]
 
     before = np.zeros((0, channels), np.float32)
-    keep = _again_frames(model) or 0
+    keep = again_frames(model) or 0
     with _ended(ThreadPoolExecutor(threads, "backline part"), streams) as pool:
         waiting: deque[Future[Audio]] = deque()
         for block in cut(blocks, part):
