@@ -36,6 +36,7 @@ class Desk:
 
     def jobs(self, options: RenderOptions | None = None, **choice) -> list[Job]:
         models = [ModelChoice(str(path), **choice) for path in self.models]
+        options = options or RenderOptions(tail_s=0.0)  # as long as the takes
         return matrix(models, self.takes, self.out, options=options)
 
     def files(self) -> dict[str, bytes]:

@@ -14,8 +14,7 @@ from graphs import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backline.batch import manifest
-from backline.batch.jobs import Job, ModelChoice, RenderOptions
+from backline.batch import Job, ModelChoice, RenderOptions, manifest
 from backline.errors import BacklineError, MissingDependency
 
 toml = pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")

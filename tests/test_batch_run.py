@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,7 @@ def test_where_the_model_is_found_does_not_matter(desk):
     jobs = desk.jobs()
     for path in desk.models:
         path.rename(path.with_suffix(".moved"))
-    moved = [
-        Job(ModelChoice(str(Path(job.model.path).with_suffix(".moved"))), job.source, job.target)
-        for job in jobs
-    ]
+    moved = [replace(job, model=ModelChoice(str(Path(job.model.path).with_suffix(".moved")))) for job in jobs]
     assert figures(run(moved, journal=desk.journal)) == (0, 8, 0)
 
 

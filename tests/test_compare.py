@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backline.compare import NullMeter, compare, compare_arrays, null
+from backline.compare.stft_distance import StftMeter
+from backline.compare.takes import FileTake, pieces
 from backline.errors import AudioFileError, BacklineError
 from backline.resample import resample
-from backline.stft_distance import StftMeter
-from backline.takes import FileTake, pieces
 
 # Error-to-signal ratio, levels
 

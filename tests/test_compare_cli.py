@@ -156,14 +156,15 @@ def test_no_time_is_spent_on_a_picture_that_cannot_be(cli, files, tmp_path, monk
 
 def test_what_is_drawn():
     pytest.importorskip("matplotlib")
-    from backline import compare_picture, plot
+    from backline import plot
+    from backline.compare import picture
 
     at = np.arange(2 * RATE_HZ) / RATE_HZ
     hz = 85 * RATE_HZ / 4096  # in the middle of a bin of the spectrum
     x = np.sin(2 * np.pi * hz * at)
     found = compare_arrays(0.5 * x, 0.05 * x, RATE_HZ, with_profile=True)
     figure = plot._figure()
-    compare_picture.draw(figure, found, found.profile)
+    picture.draw(figure, found, found.profile)
     shapes, levels, spectra = figure.axes
     assert [line.get_label() for line in levels.lines] == ["A", "B", "A less B"]
     for line, amplitude in zip(levels.lines, (0.5, 0.05, 0.45), strict=True):
@@ -178,12 +179,13 @@ def test_what_is_drawn():
 
 def test_a_picture_shows_what_alignment_leaves():
     pytest.importorskip("matplotlib")
-    from backline import compare_picture, plot
+    from backline import plot
+    from backline.compare import picture
 
     x = noise(2 * RATE_HZ)
     found = compare_arrays(x, delayed(x, -24000.5), RATE_HZ, with_profile=True)
     figure = plot._figure()
-    compare_picture.draw(figure, found, found.profile)
+    picture.draw(figure, found, found.profile)
     levels = figure.axes[1]
     assert [line.get_label() for line in levels.lines][2:] == ["A less B, as they are", "A less B, aligned"]
     line = levels.lines[3]
@@ -196,7 +198,7 @@ def test_a_picture_shows_what_alignment_leaves():
 @pytest.mark.parametrize("seconds", [0.001, 0.0203, 90.5, 400.0])
 def test_levels_of_takes_of_any_length(seconds):
     """Bins grow with the take, and hold every sample once."""
-    from backline.profiles import Profiler
+    from backline.compare.profiles import Profiler
 
     rate_hz = 1000
     x = np.random.default_rng(1).uniform(-1, 1, (max(1, round(seconds * rate_hz)), 2)).astype(np.float32)

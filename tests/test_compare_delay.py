@@ -8,8 +8,8 @@ from compare_tools import INTERPOLATED_DB, RATE_HZ, delayed, noise, quick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backline.alignment import LEAST_CORRELATION, align
-from backline.takes import ArrayTake
+from backline.compare.alignment import LEAST_CORRELATION, align
+from backline.compare.takes import ArrayTake
 
 
 @pytest.mark.parametrize("frames", [0.37, -0.37, 0.5, 0.01, 12.99, -700.25, 48000.63, -100000.1, 150001.5])

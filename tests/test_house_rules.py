@@ -29,7 +29,7 @@ COMMAND_LINES = 30
 CHAIN = (
     ("cli",),
     ("live", "demo", "batch", "dataset"),
-    ("render", "api", "verify", "compare", "compare_picture", "plot", "bench"),
+    ("render", "api", "verify", "compare", "plot", "bench"),
     ("engine",),
     ("compile",),
     ("passes", "rates", "formats", "reference"),

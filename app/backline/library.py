@@ -11,7 +11,7 @@ from .errors import ModelError
 
 _SUFFIX = ".nam"
 _MODEL_SUFFIXES = frozenset({".nam", ".json", ".onnx", ".backline", ".aidax"})
-_AUDIO_SUFFIXES = frozenset(
+AUDIO_SUFFIXES = frozenset(
     {
         ".wav",
         ".wave",
@@ -112,8 +112,8 @@ def is_audio_name(name_or_path: str | os.PathLike[str]) -> bool:
         return True
     path = Path(name_or_path)
     suffix = path.suffix.lower()
-    if suffix in _AUDIO_SUFFIXES or suffix in _MODEL_SUFFIXES:
-        return suffix in _AUDIO_SUFFIXES
+    if suffix in AUDIO_SUFFIXES or suffix in _MODEL_SUFFIXES:
+        return suffix in AUDIO_SUFFIXES
     try:
         if not path.is_file():  # a pipe would be emptied
             return False

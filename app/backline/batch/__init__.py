@@ -12,8 +12,9 @@ names; `work.perform` takes and returns plain values, so that it can run in anot
 
 from __future__ import annotations
 
+from ..render import RenderOptions
 from .events import Done, Event, Failed, Interrupted, Loaded, Progress, Skipped, Started, Stopped, Summary
-from .jobs import Job, ModelChoice, RenderOptions, matrix
+from .jobs import Job, ModelChoice, matrix
 from .journal import JOURNAL_NAME, Journal
 from .plan import Planned, describe
 from .runner import run

@@ -10,45 +10,20 @@ import glob
 import os
 import string
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..audiofile import PathLike, format_of, subtype_for
 from ..errors import AudioFileError, BacklineError, ModelError
+from ..library import AUDIO_SUFFIXES
+from ..render import RenderOptions
 
 #: What a name's template may ask for.
 FIELDS = ("input", "model", "index", "quality", "folder")
-#: Extensions of the files that are taken from a folder of takes.
-AUDIO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("aif", "aifc", "aiff", "au", "avr", "caf", "flac", "htk", "ircam", "mp3", "mpc2k", "nist", "oga"),
-        *(
-            "ogg",
-            "opus",
-            "paf",
-            "pvf",
-            "rf64",
-            "sd2",
-            "sds",
-            "sf",
-            "snd",
-            "voc",
-            "w64",
-            "wav",
-            "wave",
-            "wavex",
-        ),
-        *("wve", "xi"),
-    )
-)
 
 
-@dataclass(frozen=True)
-class RenderOptions:
-    """How files are written; every field is a setting that a job file may give by its long name."""
-
-    subtype: str | None = None
+#: Extensions of the files that are taken from a folder of takes; what has no header is asked for by name.
+_FOUND_SUFFIXES = AUDIO_SUFFIXES - {".raw"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +77,7 @@ class Job:
     model: ModelChoice
     source: Path
     target: Path
-    options: RenderOptions = RenderOptions()
+    options: RenderOptions = field(default_factory=RenderOptions)
 
 
 def matrix(
@@ -239,7 +214,7 @@ def _audio_below(folder: Path) -> Iterable[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in _FOUND_SUFFIXES:
                 yield Path(parent, name)
 
 

@@ -45,7 +45,8 @@ from typing import Any
 from .. import library
 from ..audiofile import PathLike
 from ..errors import BacklineError, MissingDependency
-from .jobs import Job, ModelChoice, RenderOptions, check
+from ..render import RenderOptions
+from .jobs import Job, ModelChoice, check
 
 #: Job files are read whole; larger ones are refused.
 MAX_BYTES = 256 << 20
@@ -215,7 +216,11 @@ def _job(folder: Path, where: str, values: Mapping[str, Any], is_text: bool) -> 
     if model.get("prewarm", 0) < 0:
         raise BacklineError(f"{where}: prewarm is {model['prewarm']}, expected 0 or more frames")
     choice = ModelChoice(**model, knobs=tuple(sorted(knobs.items())))
-    return Job(choice, folder / paths["input"], folder / paths["output"], RenderOptions(**options))
+    try:
+        rendered = RenderOptions(**options)
+    except BacklineError as error:
+        raise BacklineError(f"{where}: {error}") from None
+    return Job(choice, folder / paths["input"], folder / paths["output"], rendered)
 
 
 def _model_path(folder: Path, text: str) -> str:

@@ -20,7 +20,7 @@ from ..errors import BacklineError, FileExists, ModelError
 from ..formats import naming
 from ..formats.backline_file import encode
 from ..pending import Draft
-from ..render import Progress, RenderReport, render_file
+from ..render import RenderReport, render_file
 from .files import Fingerprint, Known, fingerprint, hash_of
 from .jobs import Job, ModelChoice
 from .journal import key_of
@@ -206,8 +206,22 @@ def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str
     return source, key, "damaged"
 
 
-def perform(task: Task, models: ModelCache, on_progress: Progress | None = None) -> Made | UpToDate:
+def perform(
+    task: Task,
+    models: ModelCache,
+    on_progress: Callable[[int, int], None] | None = None,
+    threads: int = 1,
+) -> Made | UpToDate:
     """Do a job unless it is done: leaves a finished temporary, or nothing.
+
+    Parameters
+    ----------
+    task : Task
+    models : ModelCache
+    on_progress : callable, optional
+        See `render_file`.
+    threads : int
+        That may compute for this job.
 
     Raises
     ------
@@ -223,8 +237,9 @@ def perform(task: Task, models: ModelCache, on_progress: Progress | None = None)
         models.get(job.model).model,
         job.source,
         draft,
+        job.options,
         overwrite=draft.overwrite,
-        subtype=job.options.subtype,
+        threads=threads,
         on_progress=on_progress,
     )
     try:

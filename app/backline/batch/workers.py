@@ -42,6 +42,8 @@ class Workers(Protocol):
 class Threads:
     """Workers that are threads; the engine lets them run side by side.
 
+    A job that is begun while there are fewer of them than threads gets the rest to compute with.
+
     Parameters
     ----------
     slots : int
@@ -56,10 +58,20 @@ class Threads:
         self._say = say
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="backline-render")
+        self._lock = threading.Lock()
+        self._open_jobs = 0
 
     def submit(self, task: Task) -> Future[Made | UpToDate]:
         """See `Workers`."""
-        return self._pool.submit(self._perform, task)
+        with self._lock:
+            self._open_jobs += 1
+        future = self._pool.submit(self._perform, task)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _: Future[Made | UpToDate]) -> None:
+        with self._lock:
+            self._open_jobs -= 1
 
     def _perform(self, task: Task) -> Made | UpToDate:
         if self._stop.is_set():
@@ -76,7 +88,9 @@ class Threads:
                 due = now + _PROGRESS_SECONDS
                 self._say(Progress(task.job, frames, total_frames))
 
-        return perform(task, self._models, on_progress)
+        with self._lock:
+            threads = max(1, self.slots // self._open_jobs)
+        return perform(task, self._models, on_progress, threads)
 
     def stop(self) -> None:
         """See `Workers`."""

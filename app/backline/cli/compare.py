@@ -13,7 +13,7 @@ from ._screen import print_pairs, progress
 
 if TYPE_CHECKING:
     from ..compare import Aligned, Comparison
-    from ..stft_distance import StftDistance
+    from ..compare.stft_distance import StftDistance
 
 _UNKNOWN = "cannot be told"
 
@@ -44,7 +44,7 @@ def compare(
     pip install "backline\[plot]".
     """
     from ..compare import compare as measure
-    from ..compare_picture import plot_comparison
+    from ..compare.picture import plot_comparison
     from ..plot import check_target
 
     if output is not None:

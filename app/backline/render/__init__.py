@@ -2,9 +2,8 @@
 
 ::
 
-    file -> channels -> resample to the model's rate -> engine -> drop the latency -> resample -> tail ->
-    mix, gain
-         -> normalise -> dither -> file
+    file -> channels -> resample to the model's rate -> engine -> drop the latency -> resample
+         -> tail -> mix, gain -> normalise -> dither -> file
 
 `options.py` says what can be asked for, `stages.py` what happens to a stream of blocks, `threads.py` how a
 model uses several cores, `take.py` puts them together for one file, `files.py` does several, `pipes.py` is

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import BacklineError
 from ..passes import MAX_GAIN_DB
@@ -13,6 +14,11 @@ MAX_TAIL_S = 10.0
 _MAX_RATE_HZ = 2_000_000
 #: Each channel of the model's input: numbers, from 0, of the file's channels that it is the mean of.
 ChannelMap = tuple[tuple[int, ...], ...]
+
+
+def _named(option: str) -> dict[str, Any]:
+    """What a field is called where its unit is left out: on the command line and in job files."""
+    return {"option": option}
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,12 @@ class RenderOptions:
     """
 
     subtype: str | None = None
-    rate_hz: int | None = None
+    rate_hz: int | None = field(default=None, metadata=_named("rate"))
     channels: str | None = None
-    start_s: float = 0.0
-    duration_s: float | None = None
-    tail_s: float | None = None
-    gain_db: float = 0.0
+    start_s: float = field(default=0.0, metadata=_named("start"))
+    duration_s: float | None = field(default=None, metadata=_named("duration"))
+    tail_s: float | None = field(default=None, metadata=_named("tail"))
+    gain_db: float = field(default=0.0, metadata=_named("gain"))
     mix: float = 1.0
     normalize: str | None = None
     dither: bool = True

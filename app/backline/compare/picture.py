@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .audiofile import PathLike
-from .compare import Comparison
-from .plot import picture
+from ..audiofile import PathLike
+from ..plot import picture
+from .measuring import Comparison
 from .profiles import Profile
 
 Real = NDArray[np.float64]

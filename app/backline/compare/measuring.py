@@ -1,14 +1,4 @@
-"""Two takes, compared: what is left between them, how different they sound, and how they lie to one another.
-
-::
-
-    files -> parts -> one rate, as many channels -> pass 1: figures of both as they are
-                                                 -> passes 2 to 4: the delay (alignment.py)
-                                                 -> pass 5: figures with the delay taken away
-
-All in blocks, so that memory does not grow with the files but by ten numbers per second for the loudness;
-files are read once per pass. The first take is the reference.
-"""
+"""What two takes have in common and what they have not."""
 
 from __future__ import annotations
 
@@ -21,15 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..audiofile import PathLike
+from ..loudness import LoudnessMeter
 from .alignment import Alignment, align, delayed_pairs
-from .audiofile import PathLike
-from .loudness import LoudnessMeter
-from .null_meter import Null, NullMeter, Sums, null, power_db
+from .null_meter import Sums, power_db
 from .profiles import Profile, Profiler
 from .stft_distance import StftDistance, StftMeter
 from .takes import ArrayTake, FileTake, Take, length_notes, matched, paired
-
-__all__ = ["Aligned", "Comparison", "Level", "Null", "NullMeter", "compare", "compare_takes", "null"]
 
 Array = NDArray[np.float32]
 #: Called with what is being done, frames done and frames in all.

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .audiofile import BLOCK_FRAMES, AudioReader, PathLike
-from .errors import AudioFileError, BacklineError
-from .resample import Resampler, resampled_frames
+from ..audiofile import BLOCK_FRAMES, AudioReader, PathLike
+from ..errors import AudioFileError, BacklineError
+from ..resample import Resampler, resampled_frames
 
 Array = NDArray[np.float32]
 #: Streams that are closed when nobody wants the rest, and the file behind them with them.

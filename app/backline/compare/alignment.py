@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .delays import phase_maximum
+from ..delays import phase_maximum
 from .takes import Blocks, Take, part, pieces
 
 Array = NDArray[np.float32]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .audiofile import PathLike
+from ..audiofile import PathLike
 from .takes import Described, FileTake, length_notes, matched, paired
 
 Array = NDArray[np.float32]
