@@ -9,14 +9,12 @@ import pytest
 
 import backline
 from backline.audiofile import AudioWriter, read
-from backline.errors import AudioFileError, BacklineError, ModelError
+from backline.errors import AudioFileError, FileExists, ModelError
 from backline.render import (
-    RenderFailure,
     RenderOptions,
-    RenderReport,
+    folders,
     plan_targets,
     render_file,
-    render_files,
 )
 from backline.resample import resample
 
@@ -257,56 +255,42 @@ def test_plans_that_cannot_be(tmp_path, monkeypatch, sources, output, says):
         plan_targets(sources, output)
 
 
-def test_one_failing_file_does_not_stop_the_others(tmp_path, gain):
-    good = [write(tmp_path / f"{name}.wav", noise(100)) for name in "ac"]
-    bad = tmp_path / "b.wav"
-    bad.write_text("nothing to hear")
-    pairs = plan_targets([good[0], bad, good[1]], tmp_path / "new" / "out")
-    seen: list[str] = []
-    results = list(render_files(gain, pairs, on_progress=lambda path, *_: seen.append(path.name)))
-    assert [type(result) for result in results] == [RenderReport, RenderFailure, RenderReport]
-    assert isinstance(results[1], RenderFailure)
-    assert results[1].source == bad
-    assert isinstance(results[1].error, BacklineError)
-    assert contents(tmp_path / "new" / "out") == ["a.wav", "c.wav"]
-    assert seen == ["a.wav", "c.wav"]
+def test_a_folder_that_stays_empty_is_not_left(tmp_path):
+    wanted = [tmp_path / "new" / "out", tmp_path / "new" / "other"]
+    with folders(wanted):
+        assert all(folder.is_dir() for folder in wanted)
+        (wanted[0] / "kept").touch()
+    assert contents(tmp_path) == ["new"]
+    assert contents(tmp_path / "new") == ["out"]
 
 
-def test_a_folder_that_stays_empty_is_not_left(tmp_path, gain):
-    pairs = plan_targets([tmp_path / "missing.wav", tmp_path / "absent.wav"], tmp_path / "new" / "out")
-    results = list(render_files(gain, pairs))
-    assert [type(result) for result in results] == [RenderFailure] * 2
-    assert contents(tmp_path) == []
-
-
-def test_a_folder_that_cannot_be_made(tmp_path, gain):
+def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    source = write(tmp_path / "in.wav", noise(10))
-    with pytest.raises(AudioFileError, match="cannot make this folder"):
-        list(render_files(gain, plan_targets([source], f"{tmp_path}/file/sub/")))
-
-
-def test_a_subtype_is_checked_before_any_work(tmp_path, gain):
-    source = write(tmp_path / "in.wav", noise(10))
-    with pytest.raises(AudioFileError, match="no subtype PCM_99"):
-        list(
-            render_files(
-                gain, plan_targets([source], f"{tmp_path}/out/"), options=RenderOptions(subtype="PCM_99")
-            )
-        )
-    assert contents(tmp_path) == ["in.wav"]
+    with pytest.raises(AudioFileError, match="cannot make this folder"), folders([tmp_path / "file" / "sub"]):
+        pass
 
 
 def test_existing_files_are_kept_unless_told_otherwise(tmp_path, gain):
-    source = write(tmp_path / "in.wav", noise(10))
-    (tmp_path / "out.wav").write_text("precious")
-    pairs = plan_targets([source], tmp_path / "out.wav")
-    (result,) = render_files(gain, pairs)
-    assert isinstance(result, RenderFailure)
-    assert (tmp_path / "out.wav").read_text() == "precious"
-    (result,) = render_files(gain, pairs, overwrite=True)
-    assert isinstance(result, RenderReport)
-    assert len(read(tmp_path / "out.wav")[0]) == 10
+    source, target = write(tmp_path / "in.wav", noise(10)), tmp_path / "out.wav"
+    target.write_text("precious")
+    with pytest.raises(FileExists):
+        render_file(gain, source, target)
+    assert target.read_text() == "precious"
+    render_file(gain, source, target, overwrite=True)
+    assert len(read(target)[0]) == 10
+
+
+def test_nothing_is_written_where_it_is_only_measured(tmp_path, gain):
+    source = write(tmp_path / "in.wav", noise(1000))
+    x = noise(1000)
+    reference = write(tmp_path / "reference.wav", 2.5 * x[:900])
+    before = contents(tmp_path)
+    report = render_file(gain, source, None, NO_TAIL, null=reference)
+    assert contents(tmp_path) == before
+    assert (report.frames, report.null.frames) == (1000, 900)
+    assert report.null.esr == pytest.approx((0.5 / 2.5) ** 2, rel=1e-5)
+    assert report.null.null_depth_db == pytest.approx(20 * np.log10(0.5 / 2.5), rel=1e-5)
+    assert "longer" in " ".join(report.null.notes)
 
 
 def test_an_interrupt_leaves_nothing(tmp_path, gain):
@@ -316,5 +300,5 @@ def test_an_interrupt_leaves_nothing(tmp_path, gain):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(render_files(gain, plan_targets([source], f"{tmp_path}/out/"), on_progress=interrupt))
+        render_file(gain, source, tmp_path / "out.wav", on_progress=interrupt)
     assert contents(tmp_path) == ["in.wav"]

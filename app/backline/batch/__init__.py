@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ..render import RenderOptions
 from .events import Done, Event, Failed, Interrupted, Loaded, Progress, Skipped, Started, Stopped, Summary
-from .jobs import Job, ModelChoice, matrix
+from .jobs import Job, ModelChoice, find_models, find_sources, matrix
 from .journal import JOURNAL_NAME, Journal
 from .plan import Planned, describe
 from .runner import run
@@ -37,6 +37,8 @@ __all__ = [
     "Stopped",
     "Summary",
     "describe",
+    "find_models",
+    "find_sources",
     "matrix",
     "run",
 ]

@@ -26,11 +26,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """Input frames of a job that are done, and in all; a few times a second."""
+    """Seconds of a job's input that are done and, where they are known, in all; a few times a second."""
 
     job: Job
-    frames: int
-    total_frames: int
+    seconds: float
+    total_seconds: float | None
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str
 def perform(
     task: Task,
     models: ModelCache,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[float, float | None], None] | None = None,
     threads: int = 1,
 ) -> Made | UpToDate:
     """Do a job unless it is done: leaves a finished temporary, or nothing.

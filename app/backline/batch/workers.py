@@ -79,14 +79,14 @@ class Threads:
         self._say(Started(task.job))
         due = time.monotonic() + _PROGRESS_SECONDS
 
-        def on_progress(frames: int, total_frames: int) -> None:
+        def on_progress(seconds: float, total_seconds: float | None) -> None:
             nonlocal due
             if self._stop.is_set():
                 raise Cancelled
             now = time.monotonic()
             if now >= due:
                 due = now + _PROGRESS_SECONDS
-                self._say(Progress(task.job, frames, total_frames))
+                self._say(Progress(task.job, seconds, total_seconds))
 
         with self._lock:
             threads = max(1, self.slots // self._open_jobs)

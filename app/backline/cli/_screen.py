@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from ._common import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ._tally import Tally
 
 _ENDLESS_CELLS = 10_000
 #: What is folded stays at least so wide.
@@ -84,35 +87,75 @@ def _print_rows(table: Table, rows: Iterable[Sequence[str]], least_cells: int = 
     print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Path, int, int], None] | None]:
-    """Show a bar on stderr while files are rendered, and nothing where stderr is no terminal.
-
-    Yields
-    ------
-    callable or None
-        To be called with the file, frames done and frames in all.
-    """
-    if not sys.stderr.isatty():
-        yield None
-        return
+def _bars(*columns: Any) -> Any:
+    """Bars on stderr, which a terminal is known to be."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
+    return Progress(
         *columns,
-        TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
         # rich would send what is printed meanwhile to the bar's console: right only if both are the terminal.
         redirect_stdout=sys.stdout.isatty(),
-    ) as bar:
-        tasks: dict[Path, Any] = {}
+    )
 
-        def advance(path: Path, done: int, total: int) -> None:
+
+class JobBars:
+    """A line that says how far a run of many renders is; draws nothing without a bar."""
+
+    def __init__(self, bar: Any = None, total: int = 0) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task("", total=total)
+
+    def show(self, tally: Tally) -> None:
+        """Draw the state of a run."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=tally.ended, description=str(tally))
+
+
+@contextlib.contextmanager
+def job_bars(total: int) -> Iterator[JobBars]:
+    """Show a bar for a number of jobs on stderr, and nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield JobBars()
+        return
+    from rich.progress import BarColumn, TextColumn
+
+    with _bars(BarColumn(), TextColumn("{task.percentage:3.0f} %  {task.description}")) as bar:
+        yield JobBars(bar, total)
+
+
+@contextlib.contextmanager
+def progress(*, of_seconds: bool = False) -> Iterator[Callable[[Path, float, float | None], None] | None]:
+    """Show a bar on stderr while a file is worked on, and nothing where stderr is no terminal.
+
+    Parameters
+    ----------
+    of_seconds : bool
+        What is done is seconds of audio, so that times real time can be said.
+
+    Yields
+    ------
+    callable or None
+        To be called with the file, what is done, and in all; None where that is not known.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    name, percent = TextColumn("{task.description}", markup=False), TextColumn("{task.percentage:3.0f} %")
+    with _bars(name, BarColumn(), percent, TimeRemainingColumn()) as bar:
+        tasks: dict[Path, Any] = {}
+        start = time.monotonic()
+
+        def advance(path: Path, done: float, total: float | None) -> None:
             if path not in tasks:
                 tasks[path] = bar.add_task(path.name, total=total)
-            bar.update(tasks[path], completed=done, visible=done < total)
+            shown = path.name
+            if of_seconds and (elapsed := time.monotonic() - start) > 0.0:
+                shown = f"{path.name}  {done / elapsed:.0f} times real time"
+            bar.update(tasks[path], completed=done, description=shown, visible=total is None or done < total)
 
         yield advance

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,36 +15,57 @@ from ._common import (
     ForceOption,
     KnobOption,
     LayersOption,
-    ModelArgument,
     NoPrewarmOption,
     PrewarmOption,
     QualityOption,
-    calibration_of,
     check_prewarm,
-    fail,
     read_knobs,
     read_layers,
     say,
-    sentence,
     tell,
 )
+from ._jobs import How, What, run_jobs
 from ._screen import progress
 
 if TYPE_CHECKING:
-    from ..engine import Model
-    from ..render import RenderFailure, RenderReport
+    from ..render import RenderReport
 
 
 def render(
-    model: ModelArgument,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio files; - is standard input.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL INPUT...",
+            help="A model, and audio files or folders (- is standard input). With --matrix, models too.",
+        ),
+    ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--output", "-o", help="A file for one input, a folder for several (or ending in /), - is stdout."
         ),
-    ],
+    ] = None,
     force: ForceOption = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Every model over every input, into a folder; with a journal.")
+    ] = False,
+    jobs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to render, in TOML or CSV; with a journal.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help='Names in the folder: "{input}-{model}.flac"; also {index} {folder} {quality}.'),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
+    ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Knows what is done; with the outputs by default."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read outputs again, and render those anew that are damaged.")
+    ] = False,
     quality: QualityOption = 1.0,
     file_format: Annotated[
         str | None,
@@ -79,71 +103,90 @@ def render(
         str | None, typer.Option(metavar="KIND[:LEVEL]", help="peak:-1 (dBFS) or lufs:-16 (LUFS).")
     ] = None,
     calibrate: CalibrateOption = None,
+    null: Annotated[
+        Path | None,
+        typer.Option(metavar="REF", help="Say what is left when this file is subtracted; needs no -o."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work: tcp://host:8786."),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Of a job whose worker is lost.")] = 3,
 ) -> None:
-    """Render audio files through a model.
+    """Render audio files through a model, or through many.
 
     Writes 32-bit float WAV unless told otherwise. The output is in time with the input, as long as it, and
-    then as long as it sounds.
+    then as long as it sounds. --matrix and --jobs do only what is missing or has changed.
     """
-    from ..audiofile import RawFormat
-    from ..engine import levelled
-    from ..machine import cores
-    from ..render import RenderOptions, plan_targets, render_files
+    from ..batch import ModelChoice
+    from ..render import RenderOptions
 
+    dither = not no_dither
     options = RenderOptions(
-        subtype, rate, channels, start, duration, tail, gain, mix, normalize, dither=not no_dither
+        subtype, rate, channels, start, duration, tail, gain, mix, normalize, dither=dither, raw=raw
     )
-    pairs = plan_targets(inputs, output, file_format=check_format(output, inputs, file_format))
-    loaded = _loaded(model, quality, check_prewarm(prewarm, no_prewarm), layers, knob)
-    before_db, after_db = calibration_of(loaded, calibrate)
-    loaded = levelled(loaded, gain_in + before_db, gain_out + after_db)
-    stored = None if raw is None else RawFormat.parse(raw)
-    with progress() as on_progress:
-        results = render_files(
-            loaded,
-            pairs,
-            options,
-            overwrite=force,
-            threads=threads or len(cores()) or 1,
-            raw=stored,
-            file_format=file_format,
-            on_progress=on_progress,
-        )
-        failures = [show(result) for result in results].count(False)
-    if failures:
-        raise typer.Exit(1)
+    settings = check_prewarm(prewarm, no_prewarm)
+    choice = ModelChoice(
+        "",
+        quality,
+        knobs=tuple(sorted(read_knobs(knob).items())),
+        prewarm=None if settings is True else int(settings),
+        layers=None if layers is None else json.dumps(read_layers(layers)),
+        gain_in_db=gain_in,
+        gain_out_db=gain_out,
+        calibrate_dbu=calibrate,
+    )
+    what = What(files or [], output, matrix, jobs, name, file_format, choice, options, null)
+    how = How(force, verify, dry_run, journal, threads, scheduler, retries)
+    what.check(how)
+    if what.is_single(how):
+        render_single(what, how)
+    else:
+        run_jobs(what, how)
 
 
-def _loaded(
-    model: str, quality: float, prewarm: bool | int, layers: Path | None, knob: list[str] | None
-) -> Model:
-    from .. import load
+def render_single(what: What, how: How) -> None:
+    """Render one file through one model, by all cores; or a pipe."""
+    from ..batch.work import load
+    from ..machine import cores
+    from ..render import folders, plan_targets, render_file
 
-    loaded = load(model, quality=quality, prewarm=prewarm, layers=read_layers(layers), knobs=read_knobs(knob))
+    if how.verify or how.journal is not None or how.dry_run or how.scheduler is not None:
+        raise typer.BadParameter("- and --null take no --journal, --verify, --dry-run or --scheduler")
+    source, target = Path(what.files[1]), None
+    if what.output is not None:
+        check_format(what)
+        ((source, target),) = plan_targets(what.files[1:], what.output, file_format=what.file_format)
+    loaded = load(replace(what.choice, path=what.files[0]))
     say(loaded.notes)
-    return loaded
+    with progress(of_seconds=True) as shown, folders([] if target is None else [target.parent]):
+        report = render_file(
+            loaded.model,
+            source,
+            target,
+            what.options,
+            overwrite=how.force,
+            threads=how.threads or len(cores()) or 1,
+            file_format=what.file_format,
+            null=what.null,
+            on_progress=shown and functools.partial(shown, source),
+        )
+    show(report)
 
 
-def show(result: RenderReport | RenderFailure) -> bool:
-    """Print what became of a file; return whether it was rendered."""
-    from ..render import RenderReport
-
-    if isinstance(result, RenderReport):
-        if str(result.target) == "-":
-            say([str(result)])  # standard output is the audio's
-        else:
-            tell(result)
-        return True
-    fail(sentence(result.error))
-    return False
+def show(report: RenderReport) -> None:
+    """Print what became of a file; to stderr where standard output is the audio's."""
+    lines = [str(report)]
+    if report.null is not None:
+        lines.append(f"{report.target}: {report.null}")
+    for line in lines:
+        say([line]) if str(report.target) == "-" else tell(line)
 
 
-def check_format(output: str, inputs: list[str], file_format: str | None) -> str | None:
+def check_format(what: What) -> None:
     """Refuse a format beside a file name, whose extension says it already."""
-    if output == "-":
-        return file_format
-    one_file = len(inputs) == 1 and not output.endswith(("/", "\\")) and not Path(output).is_dir()
-    if file_format is not None and one_file:
+    output = what.output or ""
+    one_file = not output.endswith(("/", "\\")) and not Path(output).is_dir()
+    if what.file_format is not None and output != "-" and one_file:
         raise typer.BadParameter(f"--format is for a folder; the extension of {output} says its format")
-    return file_format

@@ -41,6 +41,15 @@ class Null:
     frames: int
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        if self.esr is None:
+            found = "the reference is silent: no error-to-signal ratio"
+        elif self.null_depth_db is None:
+            found = "nothing is left of it"
+        else:
+            found = f"null depth {self.null_depth_db:.2f} dB, error-to-signal ratio {self.esr:.4g}"
+        return ", ".join([found, f"{self.frames} frames compared", *self.notes])
+
 
 def power_db(ratio: float | None) -> float | None:
     """A ratio of powers in dB; None for none, and for 0, which is infinitely far down."""

@@ -6,11 +6,12 @@
          -> tail -> mix, gain -> normalise -> dither -> file
 
 `options.py` says what can be asked for, `stages.py` what happens to a stream of blocks, `threads.py` how a
-model uses several cores, `take.py` puts them together for one file, `files.py` does several, `pipes.py` is
-standard input and output."""
+model uses several cores, `take.py` puts them together for one file, `targets.py` names what files
+become, `pipes.py` is standard input and output. Many files and many models are for `backline.batch`."""
 
-from .files import RenderFailure, plan_targets, render_files
 from .options import RenderOptions
-from .take import RenderReport, render_file
+from .report import RenderReport
+from .take import render_file
+from .targets import folders, plan_targets
 
-__all__ = ["RenderFailure", "RenderOptions", "RenderReport", "plan_targets", "render_file", "render_files"]
+__all__ = ["RenderOptions", "RenderReport", "folders", "plan_targets", "render_file"]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..audiofile import RawFormat
 from ..errors import BacklineError
 from ..passes import MAX_GAIN_DB
 
@@ -57,6 +58,9 @@ class RenderOptions:
         (LUFS).
     dither : bool
         Whether samples stored in fewer bits than they are computed in are dithered.
+    raw : str, optional
+        How samples are stored in an input without a header, as `RawFormat.parse` reads it:
+        ``"48000,2,PCM_16"``.
 
     Raises
     ------
@@ -74,6 +78,7 @@ class RenderOptions:
     mix: float = 1.0
     normalize: str | None = None
     dither: bool = True
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         _check("start", self.start_s, 0.0, math.inf)
@@ -83,8 +88,13 @@ class RenderOptions:
         _check("mix", self.mix, 0.0, 1.0)
         _check("rate", self.rate_hz, 1, _MAX_RATE_HZ)
         self.level()
+        self.raw_format()
         if self.channels is not None:
             channel_map(self.channels, 1 << 16)
+
+    def raw_format(self) -> RawFormat | None:
+        """What `raw` says."""
+        return None if self.raw is None else RawFormat.parse(self.raw)
 
     def level(self) -> Normalize | None:
         """What `normalize` says."""

@@ -268,6 +268,6 @@ def is_pipe(path: object) -> bool:
     return str(path) == PIPE
 
 
-def folder_for_copies(target: Path) -> Path | None:
+def folder_for_copies(target: PathLike | None) -> Path | None:
     """Where a copy of an output may lie for a while; None for the system's own place."""
-    return None if is_pipe(target) else target.parent
+    return None if target is None or is_pipe(target) else Path(target).parent

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike, RawFormat
+from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..loudness import LoudnessMeter
 from ..pending import reason
 from ..resample import resampled_frames
 from . import stages
+from .ends import NOWHERE, Reader, Unwritten, Writer
 from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
 from .pipes import PipeReader, PipeWriter, folder_for_copies, is_pipe, reader_of, writer_to_output
+from .report import RenderReport
 from .threads import processed, uses
 
-#: Called with frames done and frames in all.
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from ..compare import NullMeter
+
+#: Called with seconds done and, where they are known, seconds in all.
+Progress = Callable[[float, float | None], None]
 
 _EXACT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
 _WIDER_THAN_FLOAT32 = frozenset({"PCM_32", "DOUBLE", "ALAC_32"})
@@ -33,84 +40,16 @@ _WIDER_THAN_FLOAT32 = frozenset({"PCM_32", "DOUBLE", "ALAC_32"})
 _RESAMPLER_S = 0.02
 
 
-@dataclass(frozen=True)
-class RenderReport:
-    """What became of one file.
-
-    Attributes
-    ----------
-    source, target : Path
-    frames, channels, rate_hz : int
-        Of the output.
-    subtype : str
-        What the samples were written as; libsndfile's name.
-    elapsed_s : float
-        Reading, processing, measuring and writing together, from the first frame to the file's new name.
-    peak_dbfs : float or None
-        Sample peak of the output before it was written; None for silence.
-    lufs : float or None
-        Integrated loudness of the output; None where not measurable (silence, shorter than 400 ms).
-    clipped : int
-        Output samples cut at full scale by the format.
-    resampled : tuple of float or None
-        (the file's rate, the model's rate) in hertz, if they differ.
-    file_rate_hz : int
-        The input's.
-    notes : tuple of str
-        Further things a user should know.
-    """
-
-    source: Path
-    target: Path
-    frames: int
-    channels: int
-    rate_hz: int
-    subtype: str
-    elapsed_s: float
-    peak_dbfs: float | None
-    lufs: float | None
-    clipped: int
-    resampled: tuple[float, float] | None
-    notes: tuple[str, ...] = ()
-    file_rate_hz: int | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the audio."""
-        return self.frames / self.rate_hz
-
-    @property
-    def times_real_time(self) -> float:
-        """Seconds of audio per second of work."""
-        return self.duration_s / self.elapsed_s if self.elapsed_s > 0 else math.inf
-
-    def __str__(self) -> str:
-        peak = "silent" if self.peak_dbfs is None else f"peak {self.peak_dbfs:+.1f} dBFS"
-        loudness = "loudness not measurable" if self.lufs is None else f"{self.lufs:.1f} LUFS"
-        parts = [
-            f"{self.duration_s:.2f} s",
-            f"{self.times_real_time:.0f} times real time",
-            peak,
-            loudness,
-        ]
-        if self.clipped:
-            parts.append(f"{self.clipped} samples clipped")
-        if self.resampled:
-            back = "and back" if self.file_rate_hz in (None, self.rate_hz) else f"-> {self.rate_hz} Hz"
-            parts.append(f"resampled {self.resampled[0]:g} -> {self.resampled[1]:g} Hz {back}")
-        return f"{self.target}: {', '.join([*parts, *self.notes])}"
-
-
 def render_file(
     model: Model,
     source: PathLike,
-    target: PathLike,
+    target: PathLike | None,
     options: RenderOptions | None = None,
     *,
     overwrite: bool = False,
     threads: int = 1,
-    raw: RawFormat | None = None,
     file_format: str | None = None,
+    null: PathLike | None = None,
     on_progress: Progress | None = None,
 ) -> RenderReport:
     """Render one file.
@@ -122,19 +61,22 @@ def render_file(
     Parameters
     ----------
     model : Model
-    source, target : str or path
-        The target's extension gives its format. ``"-"`` is standard input and output.
+    source : str or path
+        ``"-"`` is standard input.
+    target : str, path or None
+        Its extension gives its format. ``"-"`` is standard output; with None nothing is written.
     options : RenderOptions, optional
     overwrite : bool
         Replace an existing target.
     threads : int
         How many may compute; the bits do not depend on it.
-    raw : RawFormat, optional
-        How samples are stored in a source without a header.
     file_format : str, optional
         Extension of the format on standard output, ``"au"`` by default.
+    null : path, optional
+        A file that the output is compared with, before its samples are stored in fewer bits; see
+        `RenderReport.null`.
     on_progress : callable, optional
-        Called after every block with input frames done and in all.
+        Called after every block with seconds of the input done and, where that is known, in all.
 
     Raises
     ------
@@ -145,19 +87,34 @@ def render_file(
         The model does not fit the file, or put out something that is no number.
     """
     options = options or RenderOptions()
-    _check_distinct(Path(source), Path(target))
-    with reader_of(source, raw) as reader:
+    _check_distinct(source, target)
+    with reader_of(source, options.raw_format()) as reader, contextlib.ExitStack() as stack:
         take = Take(model, reader, options, threads, on_progress)
+        meter = None if null is None else stack.enter_context(_null_meter(null, take))
         with _writer(take, reader, target, overwrite, file_format) as writer:
             start = time.perf_counter()
-            loudness = take.write(writer, folder_for_copies(writer.path))
+            loudness = take.write(writer, folder_for_copies(target), None if meter is None else meter.add)
         report = take.report(writer, loudness)
-    return replace(report, elapsed_s=time.perf_counter() - start)
+        found = None if meter is None else meter.result()
+    path = NOWHERE if target is None else Path(target)
+    return replace(report, target=path, null=found, elapsed_s=time.perf_counter() - start)
+
+
+def _null_meter(reference: PathLike, take: Take) -> NullMeter:
+    from ..compare import NullMeter  # which few renders need
+
+    return NullMeter(reference, take.out_hz, take.out_channels)
 
 
 def _writer(
-    take: Take, reader: AudioReader | PipeReader, target: PathLike, overwrite: bool, file_format: str | None
-) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter]:
+    take: Take,
+    reader: AudioReader | PipeReader,
+    target: PathLike | None,
+    overwrite: bool,
+    file_format: str | None,
+) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter | Unwritten]:
+    if target is None:
+        return contextlib.nullcontext(Unwritten())
     if is_pipe(target):
         return writer_to_output(
             take.out_hz,
@@ -179,35 +136,9 @@ def _writer(
     )
 
 
-class Reader(Protocol):
-    """What a render reads from: `AudioReader` and what stands in for one."""
-
-    path: Path
-    channels: int
-    rate_hz: int
-    subtype: str
-    losses: tuple[str, ...]
-
-    @property
-    def frames(self) -> int | None:
-        """How many there are; None where that is not known before the end."""
-
-    def blocks(self, max_frames: int = ..., start: int = ..., stop: int | None = ...) -> Iterator[Array]:
-        """Frames from `start` up to `stop`."""
-
-
-class Writer(Protocol):
-    """What a render writes to: `AudioWriter` and what stands in for one."""
-
-    path: Path
-    frames: int
-    clipped: int
-    format: str
-    subtype: str
-    losses: tuple[str, ...]
-
-    def write(self, x: Array) -> None:
-        """Append frames."""
+def _to_both(first: Callable[[Array], None], second: Callable[[Array], None], x: Array) -> None:
+    first(x)
+    second(x)
 
 
 class Take:
@@ -306,9 +237,12 @@ class Take:
             # Reached when the consumer asks for the next one, having dealt with this one.
             done += len(block)
             if self._on_progress is not None:
-                self._on_progress(done, done if total is None else total)
+                hz = self.reader.rate_hz
+                self._on_progress(done / hz, None if total is None else total / hz)
 
-    def write(self, writer: Writer, folder: Path | None) -> LoudnessMeter:
+    def write(
+        self, writer: Writer, folder: Path | None, also: Callable[[Array], None] | None = None
+    ) -> LoudnessMeter:
         """Write the output and return what its level is.
 
         Parameters
@@ -316,25 +250,28 @@ class Take:
         writer : Writer
         folder : Path, optional
             Where there is room for a copy of the output that has to be measured before its level is known.
+        also : callable, optional
+            Called with every block that is written.
         """
+        write = writer.write if also is None else functools.partial(_to_both, also, writer.write)
         meter = LoudnessMeter(self.out_hz, self.out_channels)
         level = self.options.level()
         if level is None:
             for block in self.blocks():
                 meter.add(block)
-                writer.write(block)
+                write(block)
             return meter
         try:
             with tempfile.TemporaryFile(dir=folder) as copy:
                 for block in self.blocks():
                     meter.add(block)
                     copy.write(np.ascontiguousarray(block).data)
-                return self._levelled(copy, writer, meter, level)
+                return self._levelled(copy, write, meter, level)
         except OSError as error:
             raise AudioFileError(f"{writer.path}: cannot be written: {reason(error)}") from error
 
     def _levelled(
-        self, copy: IO[bytes], writer: Writer, meter: LoudnessMeter, level: Normalize
+        self, copy: IO[bytes], write: Callable[[Array], None], meter: LoudnessMeter, level: Normalize
     ) -> LoudnessMeter:
         """Write a copy of the output at another level; returns the meter of what was written."""
         found = meter.peak_dbfs if level.kind == "peak" else meter.integrated_lufs
@@ -350,7 +287,7 @@ class Take:
         while data := copy.read(BLOCK_FRAMES * self.out_channels * 4):
             block = np.frombuffer(data, np.float32).reshape(-1, self.out_channels) * gain
             after.add(block)
-            writer.write(block)
+            write(block)
         return after
 
     def report(self, writer: Writer, meter: LoudnessMeter) -> RenderReport:
@@ -396,11 +333,11 @@ class Take:
         return tuple(found)
 
 
-def _check_distinct(source: Path, target: Path) -> None:
-    if is_pipe(source) or is_pipe(target):
+def _check_distinct(source: PathLike, target: PathLike | None) -> None:
+    if target is None or is_pipe(source) or is_pipe(target):
         return
     with contextlib.suppress(OSError):
-        if source.samefile(target):
+        if os.path.samefile(source, target):
             raise AudioFileError(f"{target}: is the input itself; give another output")
 
 

@@ -1,28 +1,14 @@
-"""Several files through one model: which file each becomes, and one after the other."""
+"""Which file each input becomes."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..audiofile import PathLike, RawFormat, format_of, subtype_for
-from ..engine import Model
-from ..errors import AudioFileError, BacklineError
-from .options import RenderOptions
+from ..audiofile import PathLike, format_of
+from ..errors import AudioFileError
 from .pipes import is_pipe
-from .take import RenderReport, render_file
-
-
-@dataclass(frozen=True)
-class RenderFailure:
-    """A file of several that could not be rendered."""
-
-    source: Path
-    error: BacklineError
 
 
 def plan_targets(
@@ -75,58 +61,6 @@ def plan_targets(
             raise AudioFileError(f"{target}: is an input; give another output")
         taken[target] = source
     return list(zip(pairs, targets, strict=True))
-
-
-def render_files(
-    model: Model,
-    pairs: Sequence[tuple[Path, Path]],
-    options: RenderOptions | None = None,
-    *,
-    overwrite: bool = False,
-    threads: int = 1,
-    raw: RawFormat | None = None,
-    file_format: str | None = None,
-    on_progress: Callable[[Path, int, int], None] | None = None,
-) -> Iterator[RenderReport | RenderFailure]:
-    """Render several files, each as soon as it is asked for; one that fails does not stop the others.
-
-    Parameters
-    ----------
-    model : Model
-    pairs : sequence of (source, target)
-        As `plan_targets` makes them. Missing folders are made, and removed again if nothing comes into them.
-    options, overwrite, threads, raw, file_format
-        See `render_file`.
-    on_progress : callable, optional
-        Called after every block with the source, frames done and frames in all.
-
-    Yields
-    ------
-    RenderReport or RenderFailure
-        One per pair, in order.
-
-    Raises
-    ------
-    AudioFileError
-        The options' subtype does not exist in a target's format, or a folder cannot be made.
-    """
-    options = options or RenderOptions()
-    for _, target in pairs:
-        if not is_pipe(target):
-            subtype_for(target, options.subtype)
-    with folders([target.parent for _, target in pairs]):
-        for source, target in pairs:
-            given: dict[str, Any] = {
-                "overwrite": overwrite,
-                "threads": threads,
-                "raw": raw,
-                "file_format": file_format,
-            }
-            told = None if on_progress is None else functools.partial(on_progress, source)
-            try:
-                yield render_file(model, source, target, options, **given, on_progress=told)
-            except BacklineError as error:
-                yield RenderFailure(source, error)
 
 
 @contextlib.contextmanager
