@@ -84,6 +84,18 @@ def test_version(cli):
         ["render", "MODEL", "TAKE", "-o", "x.wav", "--prewarm", "-1"],
         ["render", "MODEL", "TAKE", "-o", "x.wav", "--prewarm", "5", "--no-prewarm"],
         ["render", "MODEL", "TAKE", "-o", "x.wav", "--format", "flac"],
+        ["render", "MODEL", "TAKE", "-o", "x.wav", "--verify"],
+        ["render", "MODEL", "TAKE", "-o", "out/", "--name", "{input}.wav", "--format", "flac"],
+        ["render", "MODEL", "TAKE", "TAKE", "--null", "TAKE"],
+        ["render", "MODEL", "TAKE", "--null", "TAKE", "--dry-run"],
+        ["render", "MODEL", "-", "-o", "-", "--journal", "j.sqlite"],
+        ["render", "--matrix", "MODEL", "TAKE"],
+        ["render", "--matrix", "MODEL", "-", "-o", "out/"],
+        ["render", "--matrix", "MODEL", "TAKE", "-o", "-"],
+        ["render", "--jobs", "jobs.toml", "MODEL"],
+        ["render", "--jobs", "jobs.toml", "-o", "out/"],
+        ["render", "--jobs", "jobs.toml", "--gain", "3"],
+        ["render", "--jobs", "jobs.toml", "--quality", "0.5"],
         ["info"],
         ["info", "MODEL", "--nonsense"],
         ["info", "MODEL", "MODEL"],
@@ -167,7 +179,7 @@ def test_one_bad_file_of_several(cli, take, wavenet_file, tmp_path):
 #: Name, arguments with {tmp}, {model} and {take}, and what the sentence has to name.
 FAILURES = [
     ("missing input", "render {model} {tmp}/no.wav -o {tmp}/o.wav", "{tmp}/no.wav: no such file"),
-    ("input is a folder", "render {model} {tmp} -o {tmp}/o.wav", "{tmp}: is a folder"),
+    ("folder without audio", "render {model} {tmp}/none -o {tmp}/o.wav", "{tmp}/none: holds no audio files"),
     ("input is no audio", "render {model} {tmp}/text.wav -o {tmp}/o.wav", "{tmp}/text.wav: not a readable"),
     ("input is empty", "render {model} {tmp}/empty.wav -o {tmp}/o.wav", "{tmp}/empty.wav: is empty"),
     (
@@ -182,7 +194,11 @@ FAILURES = [
     ("output format unknown", "render {model} {take} -o {tmp}/out.doc", "cannot write .doc files"),
     ("subtype unknown", "render {model} {take} -o {tmp}/out.wav --subtype X", "have no subtype X"),
     ("format unknown", "render {model} {take} -o {tmp}/new/ --format doc", "cannot write .doc files"),
-    ("two inputs, one file", "render {model} {take} {take} -o {tmp}/out.wav", "2 inputs need a folder"),
+    (
+        "two inputs, one file",
+        "render {model} {take} {tmp}/empty.wav -o {tmp}/out.wav",
+        "2 inputs need a folder",
+    ),
     ("two inputs, one name", "render {model} {take} {tmp}/take.flac -o {tmp}/new", "would become"),
     ("missing model", "render {tmp}/no.nam {take} -o {tmp}/o.wav", "{tmp}/no.nam: no such file"),
     ("model is a folder", "info {tmp}", "{tmp}: is a folder"),
@@ -200,6 +216,7 @@ FAILURES = [
 def test_failures_end_with_1_and_one_sentence(cli, take, wavenet_file, tmp_path, arguments, says):
     (tmp_path / "text.wav").write_text("no music in here\n")
     (tmp_path / "empty.wav").touch()
+    (tmp_path / "none").mkdir()
     (tmp_path / "there.wav").write_text("precious")
     (tmp_path / "cut.nam").write_text(wavenet_file.read_text()[:-100])
     before = contents(tmp_path)

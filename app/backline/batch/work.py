@@ -158,7 +158,10 @@ def load(choice: ModelChoice) -> LoadedModel:
     gains = [choice.gain_in_db, choice.gain_out_db]
     with naming(choice.path):
         if choice.calibrate_dbu is not None:
-            calibration = calibrate(model.metadata, choice.calibrate_dbu)
+            try:
+                calibration = calibrate(model.metadata, choice.calibrate_dbu)
+            except ModelError as error:
+                raise ModelError(f"calibrate: {error}") from error
             gains[0] += calibration.input_gain_db
             gains[1] += calibration.output_gain_db
             notes = (*notes, *calibration.notes)

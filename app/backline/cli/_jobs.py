@@ -89,10 +89,10 @@ class What:
 
     def is_single(self, how: How) -> bool:
         """Whether it is one file that is rendered at once, through all cores, with nothing to note."""
-        if self.has_journal or self.name is not None or how.journal is not None or how.dry_run:
-            return False
         if self.null is not None or _PIPE in (self.output, *self.files[1:]):
             return True
+        if self.has_journal or self.name is not None or how.journal is not None or how.dry_run:
+            return False
         return how.scheduler is None and len(self.files) == 2 and not _stands_for_several(self.files[1])
 
     def jobs(self) -> list[Job]:
