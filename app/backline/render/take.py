@@ -21,7 +21,17 @@ from ..pending import reason
 from ..resample import resampled_frames
 from . import stages
 from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
-from .pipes import PipeReader, PipeWriter, folder_for_copies, is_pipe, reader_of, writer_to_output
+from .pipes import (
+    PipeReader,
+    PipeWriter,
+    SpooledWriter,
+    check_pipes,
+    flows,
+    folder_for_copies,
+    is_pipe,
+    reader_of,
+    writer_to_output,
+)
 from .threads import processed, uses
 
 #: Called with frames done and frames in all.
@@ -128,7 +138,8 @@ def render_file(
     overwrite : bool
         Replace an existing target.
     threads : int
-        How many may compute; the bits do not depend on it.
+        How many may compute; the bits do not depend on it. A stream from standard input to standard output
+        takes one, so that what comes is passed on at once.
     raw : RawFormat, optional
         How samples are stored in a source without a header.
     file_format : str, optional
@@ -145,8 +156,11 @@ def render_file(
         The model does not fit the file, or put out something that is no number.
     """
     options = options or RenderOptions()
+    check_pipes(source, target)
     _check_distinct(Path(source), Path(target))
     with reader_of(source, raw) as reader:
+        if flows(reader, target, file_format):
+            threads = 1  # several would each wait for a long part of the input
         take = Take(model, reader, options, threads, on_progress)
         with _writer(take, reader, target, overwrite, file_format) as writer:
             start = time.perf_counter()
@@ -157,7 +171,7 @@ def render_file(
 
 def _writer(
     take: Take, reader: AudioReader | PipeReader, target: PathLike, overwrite: bool, file_format: str | None
-) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter]:
+) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter | SpooledWriter]:
     if is_pipe(target):
         return writer_to_output(
             take.out_hz,
