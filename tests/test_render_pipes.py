@@ -168,7 +168,7 @@ def test_what_comes_slowly_is_rendered_while_it_comes(model, lstm, recurrent, ch
         assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["--format", "wav"]])
+@pytest.mark.parametrize("arguments", [[], ["--format", "wav"], ["--normalize", "peak:-1"]])
 @pytest.mark.parametrize("reads", [0, 100])
 def test_a_reader_that_goes_is_no_error(model, arguments, reads, tmp_path):
     with running(model[1], "-", "-o", "-", *arguments, TMPDIR=str(tmp_path)) as process:

@@ -17,7 +17,7 @@ from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike,
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..loudness import LoudnessMeter
-from ..pending import reason
+from ..pending import refused
 from ..resample import resampled_frames
 from . import stages
 from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
@@ -344,8 +344,12 @@ class Take:
                     meter.add(block)
                     copy.write(np.ascontiguousarray(block).data)
                 return self._levelled(copy, writer, meter, level)
+        except BrokenPipeError:
+            raise  # whoever listened has gone: that is no error of ours
         except OSError as error:
-            raise AudioFileError(f"{writer.path}: cannot be written: {reason(error)}") from error
+            name = "standard output" if is_pipe(writer.path) else str(writer.path)
+            where = folder or tempfile.gettempdir()
+            raise refused(Path(f"{name}: its copy in {where}"), error) from error
 
     def _levelled(
         self, copy: IO[bytes], writer: Writer, meter: LoudnessMeter, level: Normalize
