@@ -129,7 +129,7 @@ def test_without_any_readable_input_nothing_is_begun(tmp_path, takes, wavenet_fi
         AudioFileError, match=r"take 1.wav: is empty .*; and no other of 3 inputs can be read"
     ):
         write_dataset([wavenet_file], takes, tmp_path / "set", items=4, **HOW)
-    with pytest.raises(AudioFileError, match="take 1.wav: is empty .* audio file$"):
+    with pytest.raises(AudioFileError, match=r"take 1.wav: is empty .* audio file$"):
         write_dataset([wavenet_file], takes[:1], tmp_path / "set", items=4, **HOW)
     assert not (tmp_path / "set").exists()
 
@@ -186,7 +186,7 @@ def test_pairs_of_a_damaged_part_are_left_out_and_no_others(tmp_path, takes, wav
 
 @pytest.mark.parametrize("form", ["flac", "ogg", "mp3"])
 def test_a_compressed_input_that_is_cut_short(tmp_path, takes, wavenet_file, form):
-    """It opens, or it does not: either way the others' pairs are there, and equal bytes come of equal ones."""
+    """Whether or not it opens, the others' pairs are there, and equal bytes come of equal ones."""
     path = tmp_path / f"long.{form}"
     soundfile.write(path, array(5, 96000, 1), 48000)
     os.truncate(path, path.stat().st_size * 2 // 3)
