@@ -41,10 +41,13 @@ class AudioReader:
         A regular file in any format libsndfile reads.
     raw : RawFormat, optional
         How samples are stored in a file without a header.
+    called : str, optional
+        What the user knows a copy by; its path by default.
 
     Attributes
     ----------
     path : Path
+        What errors name the file by.
     frames, channels, rate_hz : int
     format, subtype : str
         libsndfile's names, e.g. ``"WAV"`` and ``"PCM_24"``.
@@ -62,13 +65,13 @@ class AudioReader:
         No soundfile.
     """
 
-    def __init__(self, path: PathLike, raw: RawFormat | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: PathLike, raw: RawFormat | None = None, *, called: str | None = None) -> None:
+        self.path, self._place = Path(called or path), Path(path)
         self._file: Any = None
         self._check_regular()
         library = soundfile()
         try:
-            self._file = library.SoundFile(system_path(self.path), **_stored(raw))
+            self._file = library.SoundFile(system_path(self._place), **_stored(raw))
         except TypeError as error:
             raise AudioFileError(
                 f"{self.path}: a raw file does not say what is in it; --raw RATE,CHANNELS,SUBTYPE does"
@@ -91,7 +94,7 @@ class AudioReader:
 
     def _check_regular(self) -> None:
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._place)
         except FileNotFoundError as error:
             raise AudioFileError(f"{self.path}: no such file") from error
         except (OSError, ValueError) as error:
@@ -103,7 +106,7 @@ class AudioReader:
             raise AudioFileError(f"{self.path}: is not a regular file")
         try:
             # libsndfile would say no more than "System error".
-            os.close(os.open(self.path, os.O_RDONLY))
+            os.close(os.open(self._place, os.O_RDONLY))
         except OSError as error:
             raise AudioFileError(f"{self.path}: cannot be read: {reason_of(error)}") from error
         if found.st_size == 0:
@@ -195,7 +198,7 @@ class AudioReader:
     def _check_unchanged(self) -> None:
         """Refuse a file that changed while it was read: parts of it would be of either version."""
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._place)
         except OSError as error:
             raise AudioFileError(f"{self.path}: went away while it was read: {reason_of(error)}") from error
         if _stamp(found) != self._stamp:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import ForceOption, QualityOption, say, tell
+from ._common import ForceOption, QualityOption, fail, say, tell
 from ._screen import progress
 
 Range = tuple[float, float]
@@ -74,6 +74,10 @@ def dataset(
         how |= {"overwrite": force, "threads": threads or len(cores()) or 1, "on_progress": on_progress}
         done = write_dataset(models, inputs, output, **how)
     tell(done)
+    for error in done.errors:
+        fail(error)
+    if done.errors:
+        raise typer.Exit(1)
 
 
 def read_range(option: str, text: str) -> Range:

@@ -6,9 +6,10 @@
                                                             └───> RenderedPairs (PyTorch)
 
 `options.py` says what can be asked for, `draws.py` what item n of a seed is, `plan.py` what it is drawn
-from, `inputs.py` reads any part of a file, `pairs.py` renders, `rows.py` says what is written down of an
-item, `shards.py` and `manifest.py` store it, `journal.py` knows what is finished, `writing.py` puts them
-together, `torch_dataset.py` is for training scripts."""
+from, `inputs.py` reads any part of a file, `pairs.py` renders, `failures.py` says what becomes of what
+cannot be rendered, `rows.py` what is written down of an item, `shards.py` and `manifest.py` store it,
+`journal.py` knows what is finished, `writing.py` puts them together, `torch_dataset.py` is for training
+scripts."""
 
 from __future__ import annotations
 

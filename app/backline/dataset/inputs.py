@@ -11,12 +11,16 @@ import numpy as np
 
 from ..audiofile import Array, AudioReader, PathLike
 from ..errors import AudioFileError
+from ..pending import reason
 from ..render.options import ChannelMap, channel_map
 from ..render.stages import picked
 from ..resample import resample, resampled_frames
 
 #: Around a part that is resampled, what the resampler needs of the past and the future, and more.
 _RESAMPLER_S = 0.02
+
+#: A file's size, and when it was written last.
+Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Input:
     channels: int
     file_hz: int
     file_frames: int
-    stamp: tuple[int, int]
+    stamp: Stamp
     picks: ChannelMap | None = None
 
     def at_rate(self, rate_hz: int) -> Input:
@@ -76,7 +80,7 @@ class Input:
         if start >= stop:
             return np.zeros((0, self.channels), np.float32)
         with AudioReader(self.path) as reader:
-            if _stamp(self.path) != self.stamp:
+            if stamp_of(self.path) != self.stamp:
                 raise AudioFileError(f"{self.path}: has changed since the dataset was planned")
             x = np.concatenate(list(reader.blocks(1 << 20, start, stop)))
         return x if self.picks is None else picked(x, self.picks)
@@ -117,11 +121,15 @@ def open_input(path: PathLike, channels: str | None = None) -> Input:
             channels=reader.channels if picks is None else len(picks),
             file_hz=reader.rate_hz,
             file_frames=reader.frames,
-            stamp=_stamp(Path(path)),
+            stamp=stamp_of(Path(path)),
             picks=picks,
         )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
+def stamp_of(path: Path) -> Stamp:
+    """What differs once a file has been written to."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise AudioFileError(f"{path}: went away while it was read: {reason(error)}") from error
     return found.st_size, found.st_mtime_ns

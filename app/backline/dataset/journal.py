@@ -156,12 +156,12 @@ def _noted(folder: Path) -> tuple[dict[str, Any] | None, list[Written]]:
         settings = dict(json.loads(head)["settings"])
         shards = []
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError):  # the last one, torn where a run was killed
-                shards.append(Written(**json.loads(line)))
+            with contextlib.suppress(*unusable):  # the last one, torn where a run was killed
+                shards.append(Written.of(json.loads(line)))
         return settings, shards
     with contextlib.suppress(*unusable):
         document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return dict(document["settings"]), [Written(**each) for each in document["shards"]]
+        return dict(document["settings"]), [Written.of(each) for each in document["shards"]]
     return None, []
 
 

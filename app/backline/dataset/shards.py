@@ -1,7 +1,8 @@
 """Shards: tar files as WebDataset reads them, and what is in them.
 
 An item is three members that follow one another, ``KEY.dry.wav``, ``KEY.json`` and ``KEY.wet.wav`` (or
-``.flac``), its key nine digits. Headers hold no time and no owner, so that equal items are equal bytes.
+``.flac``), its key nine digits; one that cannot be rendered is not there. Headers hold no time and no owner,
+so that equal items are equal bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import IO, Any
 from ..audiofile import file_bytes
 from ..errors import AudioFileError
 from ..pending import PendingFile, reason, refused
-from .pairs import Pair, PairMaker
+from .failures import Judge, LeftOut
+from .pairs import Pair
 from .plan import Plan
 from .rows import key_of, row_of
 
@@ -40,12 +42,35 @@ class Shard:
 
 @dataclass(frozen=True)
 class Written:
-    """What a shard's file holds: how many items, how many bytes, and their SHA-256."""
+    """What a shard's file holds.
+
+    Attributes
+    ----------
+    name : str
+    items : int
+        How many were drawn for it.
+    bytes : int
+    sha256 : str
+    left_out : tuple of LeftOut
+        Items that are not in it.
+    """
 
     name: str
     items: int
     bytes: int
     sha256: str
+    left_out: tuple[LeftOut, ...] = ()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Written:
+        """The same, from what `asdict` made of it and JSON holds."""
+        left_out = tuple(LeftOut(**each) for each in record.get("left_out", ()))
+        return cls(**{**record, "left_out": left_out})
+
+    @property
+    def pairs(self) -> int:
+        """How many are in it."""
+        return self.items - len(self.left_out)
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,7 @@ def write_shard(
     shard: Shard,
     plan: Plan,
     storage: Storage,
+    judge: Judge,
     *,
     finished: Callable[[Written], None],
     on_item: Callable[[], None],
@@ -87,6 +113,8 @@ def write_shard(
     shard : Shard
     plan : Plan
     storage : Storage
+    judge : Judge
+        Says which pairs are left out.
     finished : callable
         Told what the file holds just before it gets its name: what it notes is true of a file of that name.
     on_item : callable
@@ -95,18 +123,22 @@ def write_shard(
     Raises
     ------
     BacklineError
-        An item cannot be rendered, or the file cannot be written; nothing is left of it.
+        Whether an item can be rendered is not known, or the file cannot be written; nothing is left of it.
     """
-    target = folder / shard.name
+    target, left_out = folder / shard.name, []
     pending = PendingFile(target, overwrite=True)
     try:
         with open(pending.temporary, "wb") as file, plan.maker() as maker:
             out = _Hashed(file)
             with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
                 for item in shard.items:
-                    _add_item(tar, maker, plan, storage, item)
+                    pair = judge.made(maker, plan.distribution.draw(item))
+                    if isinstance(pair, LeftOut):
+                        left_out.append(pair)
+                    else:
+                        _add(tar, pair, plan, storage)
                     on_item()
-        written = Written(shard.name, len(shard.items), out.bytes, out.hash.hexdigest())
+        written = Written(shard.name, len(shard.items), out.bytes, out.hash.hexdigest(), tuple(left_out))
         finished(written)
         pending.commit()
     except OSError as error:
@@ -116,15 +148,14 @@ def write_shard(
     return written
 
 
-def _add_item(tar: tarfile.TarFile, maker: PairMaker, plan: Plan, storage: Storage, item: int) -> None:
-    pair = maker.make(plan.distribution.draw(item))
+def _add(tar: tarfile.TarFile, pair: Pair, plan: Plan, storage: Storage) -> None:
     dry, dry_clipped = _stored(pair, plan, storage, 0)
     wet, wet_clipped = _stored(pair, plan, storage, 1)
     row = row_of(pair, plan, dry_clipped, wet_clipped)
     text = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     members = {f"dry.{storage.file_format}": dry, "json": text, f"wet.{storage.file_format}": wet}
     for extension, data in members.items():
-        header = tarfile.TarInfo(f"{key_of(item)}.{extension}")
+        header = tarfile.TarInfo(f"{key_of(pair.draw.item)}.{extension}")
         header.size = len(data)
         tar.addfile(header, BytesIO(data))
 

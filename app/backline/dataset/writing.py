@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,11 @@ from ..audiofile import PathLike, subtype_for
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError
 from ..formats.backline_file import encode
-from ..pending import reason
+from .failures import InputAway, Judge, ReadablePlan, plan_readable, sentences
 from .journal import MANIFEST, Journal
 from .manifest import pyarrow, write_manifest
 from .options import PairChoices, check_number
-from .plan import Plan, plan
+from .plan import Plan
 from .rows import key_of
 from .shards import Shard, Storage, Written, is_whole, rows_of, write_shard
 
@@ -37,7 +38,6 @@ _MOST_ITEMS = 10**9
 _MOST_HOURS = 1e6
 _MOST_SHARD_MB = 1e6
 _BYTES_PER_SAMPLE = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
-_READ_BYTES = 1 << 20
 
 #: Called with items done and items in all.
 Progress = Callable[[int, int], None]
@@ -51,6 +51,7 @@ class Summary:
     ----------
     folder : Path
     items, shards : int
+        Pairs that are there, and the files they are in.
     kept : int
         Shards that were there already.
     duration_s : float
@@ -62,6 +63,10 @@ class Summary:
         Samples cut at full scale by the file format.
     notes : tuple of str
         Further things a user should know.
+    left_out : int
+        Pairs that were drawn, and cannot be made.
+    errors : tuple of str
+        Why, and which inputs could not be read at all; the same each time, and empty where all is well.
     """
 
     folder: Path
@@ -73,12 +78,16 @@ class Summary:
     rendered_s: float
     clipped: int
     notes: tuple[str, ...]
+    left_out: int = 0
+    errors: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [
             f"{_counted(self.items, 'pair')} in {_counted(self.shards, 'shard')}",
             f"{self.duration_s / 3600.0:.3g} hours",
         ]
+        if self.left_out:
+            parts.append(f"{_counted(self.left_out, 'pair')} left out")
         if self.kept:
             parts.append(f"{_counted(self.kept, 'shard')} already there")
         if self.rendered_s and self.elapsed_s:
@@ -109,6 +118,10 @@ def write_dataset(
     The same arguments make the same bytes, whatever the threads. A run that was killed is taken up again:
     shards that are whole are kept, also if there are to be more items.
 
+    An input that cannot be read is left out, as if it had not been given. A pair that cannot be made, because
+    of damage in the middle of an input or because the model puts out something that is no number, is left
+    out, and all others are what they would be. `Summary.errors` says so.
+
     Parameters
     ----------
     models, inputs, **how
@@ -135,18 +148,24 @@ def write_dataset(
     FileExists
         The folder holds another dataset.
     BacklineError
-        What does not fit together, or cannot be read, rendered or written. What is finished stays.
+        What does not fit together, or cannot be written, or no input can be read, or one has changed since
+        it was looked at first. What is finished stays.
+    AudioFileError
+        An input could be read in the beginning and cannot now. All shards without it are finished.
     """
     pyarrow()  # rather now than after a night
     _check_one_of(items, hours, shard_items, shard_mb)
     storage = Storage(*_checked_format(file_format, subtype))
-    planned = plan(models, inputs, **how)
+    readable = plan_readable(models, inputs, **how)
+    planned = readable.plan
     total = _items(items, hours, planned)
     each = _items_of_shard(shard_items, shard_mb, planned, storage)
     shards = [Shard(n, range(at, min(at + each, total))) for n, at in enumerate(range(0, total, each))]
-    settings = _settings(planned, storage) | {"shard_items": each, "items": total}
+    settings = _settings(readable, storage) | {"shard_items": each, "items": total}
     with Journal(Path(folder), settings, overwrite=overwrite) as journal:
-        return _Run(planned, storage, journal, threads).whole(shards, on_progress)
+        run = _Run(planned, storage, Judge(readable), journal, threads)
+        done = run.whole(shards, on_progress)
+    return replace(done, errors=(*readable.errors, *done.errors))
 
 
 def _counted(count: int, what: str) -> str:
@@ -164,6 +183,14 @@ class _Count:
         return row
 
 
+@contextlib.contextmanager
+def _noted(away: list[InputAway]) -> Iterator[None]:
+    try:
+        yield
+    except InputAway as error:
+        away.append(error)
+
+
 class _Ended(Exception):
     """Another shard has failed, or the user has had enough."""
 
@@ -171,8 +198,8 @@ class _Ended(Exception):
 class _Run:
     """Shards on their way through a pool of threads."""
 
-    def __init__(self, planned: Plan, storage: Storage, journal: Journal, threads: int) -> None:
-        self._plan, self._storage, self._journal = planned, storage, journal
+    def __init__(self, planned: Plan, storage: Storage, judge: Judge, journal: Journal, threads: int) -> None:
+        self._plan, self._storage, self._judge, self._journal = planned, storage, judge, journal
         self._threads = max(1, threads)
         self._ending = Event()
         self._done: queue.SimpleQueue[int | Future[tuple[Written, bool]]] = queue.SimpleQueue()
@@ -186,7 +213,8 @@ class _Run:
         rows = (clipped.counted(row) for shard in written for row in rows_of(folder / shard.name))
         write_manifest(folder / MANIFEST, rows, self._plan.knob_names)
         self._journal.finish(written)
-        total = sum(shard.items for shard in written)
+        total = sum(shard.pairs for shard in written)
+        left_out = [each for shard in written for each in shard.left_out]
         return Summary(
             folder=folder,
             items=total,
@@ -194,14 +222,17 @@ class _Run:
             kept=len(kept),
             duration_s=total * segment_s,
             elapsed_s=time.perf_counter() - start,
-            rendered_s=(total - sum(shard.items for shard in kept)) * segment_s,
+            rendered_s=(total - sum(shard.pairs for shard in kept)) * segment_s,
             clipped=clipped.samples,
             notes=self._plan.notes,
+            left_out=len(left_out),
+            errors=tuple(sentences(left_out)),
         )
 
     def _all(self, shards: Sequence[Shard], on_progress: Progress) -> tuple[list[Written], list[Written]]:
         """Render what is missing; returns what is there in order, and which of it was there before."""
         total, items = sum(len(shard.items) for shard in shards), 0
+        away: list[InputAway] = []
         on_progress(0, total)
         with ThreadPoolExecutor(self._threads, "backline shard") as pool:
             try:
@@ -213,8 +244,9 @@ class _Run:
                     # In this thread, where Ctrl-C arrives, and so does what the caller does about progress.
                     news = self._done.get()
                     if isinstance(news, Future):
-                        news.result()
                         waiting -= 1
+                        with _noted(away):
+                            news.result()
                     else:
                         items += news
                         on_progress(items, total)
@@ -222,6 +254,9 @@ class _Run:
                 self._ending.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        if away:
+            unwritten = f"{_counted(len(away), 'shard')} of {len(shards)} not written"
+            raise AudioFileError(f"{away[0]}; {unwritten}, the same command goes on with them") from away[0]
         found = [future.result() for future in futures]
         return [written for written, _ in found], [written for written, was_there in found if was_there]
 
@@ -235,6 +270,7 @@ class _Run:
             shard,
             self._plan,
             self._storage,
+            self._judge,
             finished=self._journal.add,
             on_item=self._on_item,
         ), False
@@ -280,16 +316,17 @@ def _items_of_shard(items: int | None, megabytes: float | None, planned: Plan, s
     return max(1, int(size * 1e6 / (planned.frames * rows * _BYTES_PER_SAMPLE.get(storage.subtype, 4))))
 
 
-def _settings(planned: Plan, storage: Storage) -> dict[str, Any]:
+def _settings(readable: ReadablePlan, storage: Storage) -> dict[str, Any]:
     """All that a dataset's bytes follow from, by names that a user would use."""
+    planned = readable.plan
     drawn = planned.distribution
     models = [
         {"name": model.name, "isa": model.isa, "sha256": hashlib.sha256(encode(model.graph)).hexdigest()}
         for model in planned.models
     ]
     inputs = [
-        {"path": os.fspath(each.path), "sha256": _hash(os.fspath(each.path)), "channels": each.picks}
-        for each in planned.inputs
+        {"path": os.fspath(each.path), "sha256": sha256, "channels": each.picks}
+        for each, sha256 in zip(planned.inputs, readable.hashes, strict=True)
     ]
     return {
         "version": __version__,
@@ -305,14 +342,3 @@ def _settings(planned: Plan, storage: Storage) -> dict[str, Any]:
         "format": storage.file_format,
         "subtype": storage.subtype,
     }
-
-
-def _hash(path: str) -> str:
-    found = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while data := file.read(_READ_BYTES):
-                found.update(data)
-    except OSError as error:
-        raise AudioFileError(f"{path}: cannot be read: {reason(error)}") from error
-    return found.hexdigest()

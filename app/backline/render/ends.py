@@ -20,6 +20,7 @@ class Reader(Protocol):
     rate_hz: int
     subtype: str
     losses: tuple[str, ...]
+    tags: dict[str, str]
 
     @property
     def frames(self) -> int | None:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -28,10 +28,15 @@ from ..audiofile import (
     decoded,
     encoded,
 )
-from ..errors import AudioFileError
+from ..dither import BITS as WHOLE_BITS
+from ..errors import AudioFileError, DiskFull
+from ..pending import reason, refused
 
 #: What stands for standard input and output.
 PIPE = "-"
+_INPUT, _OUTPUT = "standard input", "standard output"
+#: Formats that go to a pipe as they are made.
+_STREAMED = ("au", "raw")
 _AU_MAGIC = b".snd"
 _AU_HEADER = struct.Struct(">4s5I")
 _AU_ENDLESS = 0xFFFFFFFF
@@ -47,6 +52,9 @@ _AU_SUBTYPES = {
     27: "ALAW",
 }
 _MOST_ANNOTATION_BYTES = 1 << 20
+_COPY_BYTES = 1 << 18
+#: Sizes from here on are what streaming programs write when they cannot know the length.
+_PLACEHOLDER_BYTES = 0x7FFF0000
 
 
 class PipeReader:
@@ -54,24 +62,20 @@ class PipeReader:
 
     Parameters
     ----------
-    pipe : binary file
+    pipe : buffered binary file
     raw : RawFormat
         How samples are stored.
-    start : bytes
-        What has been read of them already.
     size_bytes : int, optional
         Where they end; the pipe's end by default.
     """
 
-    def __init__(
-        self, pipe: BinaryIO, raw: RawFormat, start: bytes = b"", size_bytes: int | None = None
-    ) -> None:
-        self.path = Path(PIPE)
+    def __init__(self, pipe: io.BufferedReader, raw: RawFormat, size_bytes: int | None = None) -> None:
+        self.path = Path(_INPUT)
         self.frames: int | None = None
         self.channels, self.rate_hz, self.subtype = raw.channels, raw.rate_hz, raw.subtype
         self.tags: dict[str, str] = {}
         self.losses: tuple[str, ...] = ()
-        self._pipe, self._raw, self._held, self._left = pipe, raw, start, size_bytes
+        self._pipe, self._raw, self._held, self._left = pipe, raw, b"", size_bytes
 
     def blocks(
         self, max_frames: int = BLOCK_FRAMES, start: int = 0, stop: int | None = None
@@ -87,25 +91,37 @@ class PipeReader:
             self._held = data[whole:]
             block = decoded(data[:whole], self._raw)
             if not np.isfinite(block).all():
-                raise AudioFileError(f"standard input: a sample after frame {at} is not a finite number")
+                raise AudioFileError(f"{self.path}: a sample after frame {at} is not a finite number")
             last = None if stop is None else stop - at
             wanted = block[max(0, start - at) : last]
             at += len(block)
             if len(wanted):
                 yield wanted
         if at == 0:
-            raise AudioFileError("standard input: holds no audio (0 frames)")
+            raise AudioFileError(f"{self.path}: holds no audio (0 frames)")
         if at <= start:
-            raise AudioFileError(f"standard input: is {at / self.rate_hz:.2f} s long, shorter than the start")
-        if self._held and self._left != 0:
-            raise AudioFileError(f"standard input: is cut short in the middle of frame {at}")
+            raise AudioFileError(f"{self.path}: is {at / self.rate_hz:.2f} s long, shorter than the start")
+        if stop is None or at < stop:
+            self._check_end(at)
+
+    def _check_end(self, frames: int) -> None:
+        if self._left:
+            raise AudioFileError(
+                f"{self.path}: is cut short after frame {frames}: {self._left} bytes that its header "
+                f"promises are missing"
+            )
+        if self._held and self._left is None:
+            raise AudioFileError(f"{self.path}: is cut short in the middle of frame {frames}")
 
     def _read(self, size: int) -> bytes:
         data = self._held
         while len(data) < self._raw.frame_bytes:
             wanted = size if self._left is None else min(size, self._left)
             # What is there now, not a whole block: a stream may be listened to.
-            more = self._pipe.read1(wanted) if isinstance(self._pipe, io.BufferedReader) else b""
+            try:
+                more = self._pipe.read1(wanted)
+            except OSError as error:
+                raise AudioFileError(f"{self.path}: cannot be read: {reason(error)}") from error
             if self._left is not None:
                 self._left -= len(more)
             if not more:
@@ -131,8 +147,9 @@ class PipeWriter:
         self.path = Path(PIPE)
         self.frames = self.clipped = 0
         self.format, self.subtype = "AU" if header else "RAW", raw.subtype
+        self.dithered = dither and raw.subtype in WHOLE_BITS
         self.losses: tuple[str, ...] = ()
-        self._pipe, self._raw, self._dither = pipe, raw, dither
+        self._pipe, self._raw = pipe, raw
         if header:
             code = next(code for code, name in _AU_SUBTYPES.items() if name == raw.subtype)
             self._send(
@@ -141,7 +158,7 @@ class PipeWriter:
 
     def write(self, x: Array) -> None:
         """Send frames on."""
-        data, clipped = encoded(x, self._raw, self.frames if self._dither else None)
+        data, clipped = encoded(x, self._raw, self.frames if self.dithered else None)
         self.frames += len(x)
         self.clipped += clipped
         self._send(data)
@@ -153,7 +170,7 @@ class PipeWriter:
         except BrokenPipeError:
             raise  # whoever listened has gone: that is no error of ours
         except OSError as error:
-            raise AudioFileError(f"standard output: cannot be written: {error.strerror}") from error
+            raise refused(Path(_OUTPUT), error) from error
 
     def __enter__(self) -> PipeWriter:
         return self
@@ -162,21 +179,55 @@ class PipeWriter:
         return None
 
 
-class _SpooledWriter(AudioWriter):
-    """A file that is sent to standard output once it is complete."""
+class SpooledWriter:
+    """A temporary file that is sent to standard output once it is complete; see `AudioWriter`."""
 
-    def __init__(self, folder: str, extension: str, *given: Any, **options: Any) -> None:
-        self._folder = folder
-        super().__init__(Path(folder) / f"output.{extension}", *given, **options)
+    def __init__(self, file: Path, rate_hz: int, channels: int, **options: Any) -> None:
+        self.path, self._file = Path(PIPE), file
+        self.frames = self.clipped = 0
+        with self._as_output():
+            self._writer = AudioWriter(self._file, rate_hz, channels, **options)
+        self.format, self.subtype = self._writer.format, self._writer.subtype
+        self.losses, self.dithered = self._writer.losses, self._writer.dithered
+
+    def write(self, x: Array) -> None:
+        """Append frames."""
+        with self._as_output():
+            self._writer.write(x)
+        self.frames, self.clipped = self._writer.frames, self._writer.clipped
+
+    @contextlib.contextmanager
+    def _as_output(self) -> Iterator[None]:
+        """Name what the user asked for, in place of a file that is gone by the time it is read of."""
+        try:
+            yield
+        except DiskFull as error:
+            raise DiskFull(
+                f"{_OUTPUT}: goes through a temporary file, for which {self._file.parent.parent} has no room"
+            ) from error
+        except AudioFileError as error:
+            raise AudioFileError(str(error).replace(str(self._file), _OUTPUT)) from error
+
+    def __enter__(self) -> SpooledWriter:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        with self._as_output():
+            self._writer.__exit__(kind, error, trace)
         if kind is None:
-            with open(self.path, "rb") as made:
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            with open(self._file, "rb") as made:
                 shutil.copyfileobj(made, sys.stdout.buffer)
             sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise refused(Path(_OUTPUT), error) from error
 
 
 @contextlib.contextmanager
@@ -192,33 +243,69 @@ def reader_of(source: PathLike, raw: RawFormat | None = None) -> Iterator[AudioR
         with AudioReader(source, raw) as reader:
             yield reader
         return
-    pipe = sys.stdin.buffer
+    pipe = _input()
     if raw is not None:
         yield PipeReader(pipe, raw)
         return
-    start = pipe.read(_AU_HEADER.size)
+    try:
+        start = pipe.read(_AU_HEADER.size)
+    except OSError as error:
+        raise AudioFileError(f"{_INPUT}: cannot be read: {reason(error)}") from error
     if start.startswith(_AU_MAGIC) and len(start) == _AU_HEADER.size:
         yield _au(pipe, start)
         return
-    with tempfile.NamedTemporaryFile(prefix="backline-") as copy:
-        copy.write(start)
-        shutil.copyfileobj(pipe, copy)
-        copy.flush()
-        with _told_as_input(), AudioReader(copy.name) as reader:
-            reader.path = Path(PIPE)
+    with tempfile.TemporaryDirectory(prefix="backline-") as folder:
+        copy = Path(folder) / "input"
+        _keep(start, pipe, copy)
+        with AudioReader(copy, called=_INPUT) as reader:
             yield reader
 
 
-@contextlib.contextmanager
-def _told_as_input() -> Iterator[None]:
-    try:
-        yield
-    except AudioFileError as error:
-        found = str(error)
-        raise AudioFileError(f"standard input:{found.partition(':')[2]}") from error
+def check_pipes(source: PathLike, target: PathLike | None) -> None:
+    """Refuse to read audio that somebody types, or to show it as text.
+
+    Raises
+    ------
+    AudioFileError
+        Standard input is asked for and is a terminal or closed, or standard output and is a terminal.
+    """
+    if is_pipe(source) and _input().isatty():
+        raise AudioFileError(f"{_INPUT}: is a terminal; pipe audio into this command, or name a file")
+    if is_pipe(target) and sys.stdout.buffer.isatty():
+        raise AudioFileError(f"{_OUTPUT}: is a terminal; pipe it into another command, or give -o a file")
 
 
-def _au(pipe: BinaryIO, start: bytes) -> PipeReader:
+def flows(reader: object, target: PathLike | None, file_format: str | None) -> bool:
+    """Whether output is to come while input comes: both are streams."""
+    return isinstance(reader, PipeReader) and is_pipe(target) and _kind(file_format) in _STREAMED
+
+
+def _kind(file_format: str | None) -> str:
+    return (file_format or _STREAMED[0]).lower().removeprefix(".")
+
+
+def _input() -> io.BufferedReader:
+    if sys.stdin is None:
+        raise AudioFileError(f"{_INPUT}: is closed")
+    return cast(io.BufferedReader, sys.stdin.buffer)
+
+
+def _keep(start: bytes, pipe: io.BufferedReader, copy: Path) -> None:
+    """Copy what has come and what is to come into a file."""
+    with open(copy, "wb") as file:
+        data = start
+        while data:
+            try:
+                file.write(data)
+            except OSError as error:
+                raise refused(Path(f"{_INPUT}: its copy in {copy.parent.parent}"), error) from error
+            try:
+                data = pipe.read(_COPY_BYTES)
+            except OSError as error:
+                raise AudioFileError(f"{_INPUT}: cannot be read: {reason(error)}") from error
+
+
+def _au(pipe: io.BufferedReader, start: bytes) -> PipeReader:
     _, offset, size, code, rate_hz, channels = _AU_HEADER.unpack(start)
     if code not in _AU_SUBTYPES:
         raise AudioFileError(f"standard input: AU encoding {code} cannot be streamed; give it as a file")
@@ -233,7 +320,7 @@ def _au(pipe: BinaryIO, start: bytes) -> PipeReader:
         )
     pipe.read(annotation)
     raw = RawFormat(rate_hz, channels, _AU_SUBTYPES[code], "BIG")
-    return PipeReader(pipe, raw, size_bytes=None if size == _AU_ENDLESS else size)
+    return PipeReader(pipe, raw, size_bytes=size if size < _PLACEHOLDER_BYTES else None)
 
 
 @contextlib.contextmanager
@@ -245,22 +332,21 @@ def writer_to_output(
     subtype: str | None,
     dither: bool,
     tags: Mapping[str, str],
-) -> Iterator[AudioWriter | PipeWriter]:
+) -> Iterator[PipeWriter | SpooledWriter]:
     """Write to standard output: AU unless told otherwise."""
-    kind = (file_format or "au").lower().removeprefix(".")
-    if kind in ("au", "raw"):
+    kind = _kind(file_format)
+    if kind in _STREAMED:
         raw = RawFormat(rate_hz, channels, (subtype or "FLOAT").upper(), "BIG" if kind == "au" else "LITTLE")
         if kind == "au" and raw.subtype not in _AU_SUBTYPES.values():
             known = ", ".join(_AU_SUBTYPES.values())
-            raise AudioFileError(f"standard output: AU has no subtype {subtype}; known are {known}")
+            raise AudioFileError(f"{_OUTPUT}: AU has no subtype {subtype}; known are {known}")
         with PipeWriter(sys.stdout.buffer, raw, header=kind == "au", dither=dither) as writer:
             yield writer
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="backline-") as folder,
-        _SpooledWriter(folder, kind, rate_hz, channels, subtype=subtype, dither=dither, tags=tags) as spooled,
-    ):
-        yield spooled
+    with tempfile.TemporaryDirectory(prefix="backline-") as folder:
+        options: dict[str, Any] = {"subtype": subtype, "dither": dither, "tags": tags}
+        with SpooledWriter(Path(folder) / f"output.{kind}", rate_hz, channels, **options) as spooled:
+            yield spooled
 
 
 def is_pipe(path: object) -> bool:

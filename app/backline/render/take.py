@@ -15,16 +15,25 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ..audiofile import BLOCK_FRAMES, Array, AudioReader, AudioWriter, PathLike
+from ..audiofile import BLOCK_FRAMES, Array, AudioWriter, PathLike
 from ..engine import Model
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..loudness import LoudnessMeter
-from ..pending import reason
+from ..pending import refused
 from ..resample import resampled_frames
 from . import stages
 from .ends import NOWHERE, Reader, Unwritten, Writer
 from .options import MAX_TAIL_S, ChannelMap, Normalize, RenderOptions, channel_map
-from .pipes import PipeReader, PipeWriter, folder_for_copies, is_pipe, reader_of, writer_to_output
+from .pipes import (
+    PipeWriter,
+    SpooledWriter,
+    check_pipes,
+    flows,
+    folder_for_copies,
+    is_pipe,
+    reader_of,
+    writer_to_output,
+)
 from .report import RenderReport
 from .threads import processed, uses
 
@@ -69,7 +78,8 @@ def render_file(
     overwrite : bool
         Replace an existing target.
     threads : int
-        How many may compute; the bits do not depend on it.
+        How many may compute; the bits do not depend on it. A stream from standard input to standard output
+        takes one, so that what comes is passed on at once.
     file_format : str, optional
         Extension of the format on standard output, ``"au"`` by default.
     null : path, optional
@@ -87,11 +97,21 @@ def render_file(
         The model does not fit the file, or put out something that is no number.
     """
     options = options or RenderOptions()
+    check_pipes(source, target)
     _check_distinct(source, target)
-    with reader_of(source, options.raw_format()) as reader, contextlib.ExitStack() as stack:
+    with reader_of(source, options.raw_format()) as reader:
+        if flows(reader, target, file_format):
+            threads = 1  # several would each wait for a long part of the input
         take = Take(model, reader, options, threads, on_progress)
+        return _write(take, target, overwrite, file_format, null)
+
+
+def _write(
+    take: Take, target: PathLike | None, overwrite: bool, file_format: str | None, null: PathLike | None
+) -> RenderReport:
+    with contextlib.ExitStack() as stack:
         meter = None if null is None else stack.enter_context(_null_meter(null, take))
-        with _writer(take, reader, target, overwrite, file_format) as writer:
+        with _writer(take, target, overwrite, file_format) as writer:
             start = time.perf_counter()
             loudness = take.write(writer, folder_for_copies(target), None if meter is None else meter.add)
         report = take.report(writer, loudness)
@@ -107,12 +127,8 @@ def _null_meter(reference: PathLike, take: Take) -> NullMeter:
 
 
 def _writer(
-    take: Take,
-    reader: AudioReader | PipeReader,
-    target: PathLike | None,
-    overwrite: bool,
-    file_format: str | None,
-) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter | Unwritten]:
+    take: Take, target: PathLike | None, overwrite: bool, file_format: str | None
+) -> contextlib.AbstractContextManager[AudioWriter | PipeWriter | SpooledWriter | Unwritten]:
     if target is None:
         return contextlib.nullcontext(Unwritten())
     if is_pipe(target):
@@ -122,7 +138,7 @@ def _writer(
             file_format=file_format,
             subtype=take.options.subtype,
             dither=take.options.dither,
-            tags=reader.tags,
+            tags=take.reader.tags,
         )
     return AudioWriter(
         target,
@@ -131,7 +147,7 @@ def _writer(
         subtype=take.options.subtype,
         overwrite=overwrite,
         dither=take.options.dither,
-        tags=reader.tags,
+        tags=take.reader.tags,
         expected_frames=take.expected_frames,
     )
 
@@ -267,8 +283,12 @@ class Take:
                     meter.add(block)
                     copy.write(np.ascontiguousarray(block).data)
                 return self._levelled(copy, write, meter, level)
+        except BrokenPipeError:
+            raise  # whoever listened has gone: that is no error of ours
         except OSError as error:
-            raise AudioFileError(f"{writer.path}: cannot be written: {reason(error)}") from error
+            name = "standard output" if is_pipe(writer.path) else str(writer.path)
+            where = folder or tempfile.gettempdir()
+            raise refused(Path(f"{name}: its copy in {where}"), error) from error
 
     def _levelled(
         self, copy: IO[bytes], write: Callable[[Array], None], meter: LoudnessMeter, level: Normalize
