@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from ..render import RenderReport
 
 
+_MANY, _FILE = "Many files", "The files written"
+_PART, _LEVEL = "What of the input", "Levels"
+
+
 def render(
     files: Annotated[
         list[str] | None,
@@ -47,60 +51,103 @@ def render(
     ] = None,
     force: ForceOption = False,
     matrix: Annotated[
-        bool, typer.Option("--matrix", help="Every model over every input, into a folder; with a journal.")
+        bool,
+        typer.Option(
+            "--matrix",
+            help="Every model over every input, into a folder; with a journal.",
+            rich_help_panel=_MANY,
+        ),
     ] = False,
     jobs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to render, in TOML or CSV; with a journal.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What to render, in TOML or CSV; with a journal.", rich_help_panel=_MANY
+        ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help='Names in the folder: "{input}-{model}.flac"; also {index} {folder} {quality}.'),
+        typer.Option(
+            help='Names in the folder: "{input}-{model}.flac"; also {index} {folder} {quality}.',
+            rich_help_panel=_MANY,
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Say what would be written, and write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Say what would be written, and write nothing.", rich_help_panel=_MANY
+        ),
     ] = False,
     journal: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Knows what is done; with the outputs by default."),
+        typer.Option(
+            metavar="FILE", help="Knows what is done; with the outputs by default.", rich_help_panel=_MANY
+        ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read outputs again, and render those anew that are damaged.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read outputs again, and render those anew that are damaged.",
+            rich_help_panel=_MANY,
+        ),
     ] = False,
     quality: QualityOption = 1.0,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="In a folder: wav (default), flac ...; on stdout: au."),
+        typer.Option(
+            "--format", help="In a folder: wav (default), flac ...; on stdout: au.", rich_help_panel=_FILE
+        ),
     ] = None,
     subtype: Annotated[
-        str | None, typer.Option(help="Sample type, e.g. PCM_16 or PCM_24; the format's best by default.")
+        str | None,
+        typer.Option(
+            help="Sample type, e.g. PCM_16 or PCM_24; the format's best by default.", rich_help_panel=_FILE
+        ),
     ] = None,
     no_dither: Annotated[
-        bool, typer.Option("--no-dither", help="Round to fewer bits without dither.")
+        bool, typer.Option("--no-dither", help="Round to fewer bits without dither.", rich_help_panel=_FILE)
     ] = False,
     rate: Annotated[
-        int | None, typer.Option(help="Rate of the output in Hz; the input's by default.")
+        int | None,
+        typer.Option(help="Rate of the output in Hz; the input's by default.", rich_help_panel=_FILE),
     ] = None,
     channels: Annotated[
-        str | None, typer.Option(help="Of the input, from 1: 2, or 1,2, or 1+2 for their mean, or mono.")
+        str | None,
+        typer.Option(
+            help="Of the input, from 1: 2, or 1,2, or 1+2 for their mean, or mono.", rich_help_panel=_PART
+        ),
     ] = None,
-    start: Annotated[float, typer.Option(help="Seconds into the input.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(help="Seconds of the input.")] = None,
+    start: Annotated[float, typer.Option(help="Seconds into the input.", rich_help_panel=_PART)] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds of the input.", rich_help_panel=_PART)
+    ] = None,
     tail: Annotated[
-        float | None, typer.Option(help="Seconds after the input's end; as long as it sounds by default.")
+        float | None,
+        typer.Option(
+            help="Seconds after the input's end; as long as it sounds by default.", rich_help_panel=_PART
+        ),
     ] = None,
     raw: Annotated[
-        str | None, typer.Option(metavar="RATE,CHANNELS[,SUBTYPE[,ENDIAN]]", help="The input has no header.")
+        str | None,
+        typer.Option(
+            metavar="RATE,CHANNELS[,SUBTYPE[,ENDIAN]]", help="The input has no header.", rich_help_panel=_PART
+        ),
     ] = None,
     prewarm: PrewarmOption = None,
     no_prewarm: NoPrewarmOption = False,
     layers: LayersOption = None,
     knob: KnobOption = None,
-    gain_in: Annotated[float, typer.Option(help="dB before the model.")] = 0.0,
-    gain_out: Annotated[float, typer.Option(help="dB after the model.")] = 0.0,
-    gain: Annotated[float, typer.Option(help="dB after everything.")] = 0.0,
-    mix: Annotated[float, typer.Option(help="0 is the input as it is, 1 the model alone.")] = 1.0,
+    gain_in: Annotated[float, typer.Option(help="dB before the model.", rich_help_panel=_LEVEL)] = 0.0,
+    gain_out: Annotated[float, typer.Option(help="dB after the model.", rich_help_panel=_LEVEL)] = 0.0,
+    gain: Annotated[float, typer.Option(help="dB after everything.", rich_help_panel=_LEVEL)] = 0.0,
+    mix: Annotated[
+        float, typer.Option(help="0 is the input as it is, 1 the model alone.", rich_help_panel=_LEVEL)
+    ] = 1.0,
     normalize: Annotated[
-        str | None, typer.Option(metavar="KIND[:LEVEL]", help="peak:-1 (dBFS) or lufs:-16 (LUFS).")
+        str | None,
+        typer.Option(
+            metavar="KIND[:LEVEL]", help="peak:-1 (dBFS) or lufs:-16 (LUFS).", rich_help_panel=_LEVEL
+        ),
     ] = None,
     calibrate: CalibrateOption = None,
     null: Annotated[
@@ -110,9 +157,15 @@ def render(
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; all by default.")] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work: tcp://host:8786."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask cluster that does the work: tcp://host:8786.",
+            rich_help_panel=_MANY,
+        ),
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="Of a job whose worker is lost.")] = 3,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Of a job whose worker is lost.", rich_help_panel=_MANY)
+    ] = 3,
 ) -> None:
     """Render audio files through a model, or through many.
 
