@@ -84,6 +84,7 @@ def _distributed(address: str) -> Any:
 _lock = threading.Lock()
 _models: OrderedDict[str, ModelCache] = OrderedDict()
 _open: Counter[str] = Counter()
+_thread = threading.local()
 
 
 def _about() -> tuple[str, int]:
@@ -108,7 +109,8 @@ class _Here:
         self.run, self._number, self._topic = run, number, topic
         self._asked = self._told = time.monotonic()
         # Emptied by whoever starts the next worker there, if this one dies.
-        staged.copies_in(Path(self._worker.local_directory))
+        storage.copies_in(Path(self._worker.local_directory))
+        _thread.here = self
 
     @property
     def address(self) -> str:
@@ -123,13 +125,10 @@ class _Here:
         with _lock:
             found = _models.get(self.run)
             if found is None:
-                found = _models[self.run] = ModelCache(self._loaded)
+                found = _models[self.run] = ModelCache(_loaded)
                 while len(_models) > _RUNS_KEPT:
                     _models.popitem(last=False)
             return found
-
-    def _loaded(self, _: ModelChoice, notes: tuple[str, ...]) -> None:
-        self.say("loaded", list(notes))
 
     def check(self) -> None:
         """Raise `Cancelled` if nobody waits for this task any more."""
@@ -146,6 +145,11 @@ class _Here:
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
             self.say("progress", int(frames), int(total_frames))
+
+
+def _loaded(_: ModelChoice, notes: tuple[str, ...]) -> None:
+    """A model has been loaded, in the thread of the task that asked for it."""
+    _thread.here.say("loaded", list(notes))
 
 
 def _perform(run: str, number: int, topic: str, about: tuple[str, int], packed: bytes) -> Any:
@@ -357,7 +361,10 @@ class Cluster:
             self._broke(sent, remote, error)
             return
         remote.release()
-        self._settle(sent, found)
+        if isinstance(found, Cancelled) and not self._is_stopping:
+            self._again(sent)  # it was taken from that worker, and now nobody has it
+        else:
+            self._settle(sent, found)
 
     def _broke(self, sent: _Sent, remote: _DaskFuture, error: BaseException) -> None:
         if sent.future.done():
@@ -366,14 +373,17 @@ class Cluster:
             self._settle(sent, Cancelled())
         elif type(error).__name__ == "KilledWorker":
             # The scheduler has had enough of it: it counts for all its clients alike.
-            if max(sent.begun, sent.handed) <= self._retries:
-                self._hand_over(sent)
-            else:
-                self._give_up(sent)
+            self._again(sent)
         elif remote.status == "error":
             self._settle(sent, error)
         else:
             self._settle(sent, self._lost(_short(error)))
+
+    def _again(self, sent: _Sent) -> None:
+        if max(sent.begun, sent.handed) <= self._retries:
+            self._hand_over(sent)
+        else:
+            self._give_up(sent)
 
     def _settle(self, sent: _Sent, found: Any) -> bool:
         """Say once what became of a task, and remove what attempts left whose worker died."""

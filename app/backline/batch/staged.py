@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,6 @@ from . import storage, work
 from .files import Fingerprint, Known
 from .storage import Place, Url, UrlDraft
 from .work import Made, ModelCache, Task, UpToDate
-
-#: Where copies lie, below the system's folder for temporary files if it is None; see `copies_in`.
-_copies: Path | None = None
-
-
-def copies_in(folder: Path) -> None:
-    """Have this process keep its copies below a folder; of a worker that dies, somebody empties its own."""
-    global _copies
-    _copies = folder
 
 
 def is_staged(task: Task) -> bool:
@@ -64,8 +54,8 @@ def perform(
     if not is_staged(task):
         return work.perform(task, models, on_progress, threads)
     task = _looked_at(task)
-    with tempfile.TemporaryDirectory(prefix="backline-", dir=_copies) as folder:
-        copies = _Copies(Path(folder), task, on_progress)
+    with storage.folder_for_copies() as folder:
+        copies = _Copies(folder, task, on_progress)
         task = copies.hashed()
         found = work.examine(task, models)
         if isinstance(found, UpToDate):

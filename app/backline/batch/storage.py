@@ -37,6 +37,8 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 _IDENTITIES = ("ETag", "etag", "md5Hash", "content_md5", "generation", "VersionId", "version_id", "ino")
 #: Moves of URLs that go on at a time: each is a few round trips.
 _MOVES = 16
+#: Where copies lie, below the system's folder for temporary files if it is None; see `copies_in`.
+_copies: Path | None = None
 
 
 class Url(str):
@@ -276,6 +278,19 @@ def fetch(source: Url, target: Path, on_block: Callable[[], None] = lambda: None
     return _printed(source, before, digest.hexdigest())
 
 
+def copies_in(folder: Path) -> None:
+    """Have this process keep its copies below a folder; of a worker that dies, somebody empties its own."""
+    global _copies
+    _copies = folder
+
+
+@contextlib.contextmanager
+def folder_for_copies() -> Iterator[Path]:
+    """A folder for copies of what is elsewhere, removed in the end."""
+    with tempfile.TemporaryDirectory(prefix="backline-", dir=_copies) as folder:
+        yield Path(folder)
+
+
 @contextlib.contextmanager
 def renamed(names: Mapping[Path, Place]) -> Iterator[None]:
     """Have errors speak of places and not of the copies that stood for them."""
@@ -291,8 +306,8 @@ def renamed(names: Mapping[Path, Place]) -> Iterator[None]:
 @contextlib.contextmanager
 def fetched(source: Url) -> Iterator[Path]:
     """A copy of a URL's content here, under its own name, for as long as it is needed."""
-    with tempfile.TemporaryDirectory(prefix="backline-") as folder:
-        copy = Path(folder) / source.name
+    with folder_for_copies() as folder:
+        copy = folder / source.name
         fetch(source, copy)
         with renamed({copy: source}):
             yield copy
