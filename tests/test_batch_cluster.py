@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from batch_tools import Desk
-from cluster_tools import Loopback, wait_until
+from loopback import Loopback, wait_until
 
 from backline.batch import (
     Done,
