@@ -33,7 +33,7 @@ from backline.batch.storage import Url
 from backline.errors import BacklineError, MissingDependency
 from backline.pending import Draft
 
-pytest.importorskip("distributed", reason="needs distributed, an extra")
+pytest.importorskip("distributed", reason="needs distributed, which is not installed")
 
 LONG = 48000 * 20
 

@@ -20,17 +20,19 @@ from backline.batch import (
     ModelChoice,
     RenderOptions,
     describe,
+    drafts,
     manifest,
     matrix,
     run,
     storage,
 )
+from backline.batch.drafts import UrlDraft
 from backline.batch.jobs import find_models, find_sources
 from backline.batch.plan import Action
-from backline.batch.storage import Url, UrlDraft, place
+from backline.batch.storage import Url, place
 from backline.errors import AudioFileError, BacklineError, FileExists, MissingDependency, ModelError
 
-fsspec = pytest.importorskip("fsspec")
+fsspec = pytest.importorskip("fsspec", reason="needs fsspec, which is not installed")
 
 
 @pytest.fixture
@@ -332,3 +334,32 @@ def test_a_copy_is_flat_in_memory_and_hashed(tmp_path):
     assert peak < 8 << 20
     assert found.sha256 == hashlib.sha256(content).hexdigest() == storage.hash_of(big)
     assert (tmp_path / "copy").read_bytes() == content
+
+
+def test_a_server_that_is_away_while_a_run_goes_on_where_another_was(memory, tmp_path, monkeypatch):
+    """Nothing is taken for lost because it could not be asked for."""
+    memory.pipe("/bucket/.backline-1.part", b"whole")
+    draft = UrlDraft(Url("memory://bucket/a.wav"), Url("memory://bucket/.backline-1.part"))
+    known = hashlib.sha256(b"whole").hexdigest()
+
+    def away(*_, **__):
+        raise ConnectionError("nobody there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "info", away)
+        with pytest.raises(AudioFileError, match="cannot be read: nobody there"):
+            drafts.resumed(draft, known)
+    assert drafts.resumed(draft, known)
+    assert memory.find("/bucket") == ["/bucket/a.wav"]
+
+
+@pytest.mark.parametrize("attempt", [None, 0, 5])
+def test_attempts_are_found_by_what_is_in_them(tmp_path, attempt):
+    draft = drafts.draft_of(tmp_path / "a.wav", overwrite=False)
+    for each in draft.attempts[:3]:
+        each.temporary.write_bytes(b"half")
+    whole = draft if attempt is None else draft.attempts[attempt]
+    whole.temporary.write_bytes(b"whole")
+    assert drafts.resumed(draft, hashlib.sha256(b"whole").hexdigest())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert draft.target.read_bytes() == b"whole"

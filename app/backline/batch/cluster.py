@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import pickle
 import threading
@@ -27,10 +28,11 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..errors import AudioFileError, BacklineError, MissingDependency
-from . import staged, storage
+from . import drafts, staged, storage
+from .drafts import AnyDraft
 from .events import Event, Loaded, Progress, Started
 from .jobs import ModelChoice
-from .storage import AnyDraft, Place, Url, is_url
+from .storage import Place, Url, is_url
 from .work import Made, ModelCache, Task, UpToDate
 from .workers import Cancelled, Workers, WorkersLost
 
@@ -271,6 +273,8 @@ class Cluster:
 
     def _connected(self) -> Any:
         distributed = _distributed(self._address)
+        # What it warns of is either seen to here or said in a sentence.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             return distributed.Client(
                 self._address, timeout=_CONNECT_SECONDS, set_as_default=False, name="backline"
@@ -438,7 +442,7 @@ def _absolute(task: Task) -> Task:
     if not is_url(model.path) and os.path.exists(model.path):  # else it is a shipped one
         model = replace(model, path=os.path.abspath(model.path))
     job = replace(job, model=model, source=_from_root(job.source), target=_from_root(job.target))
-    draft = storage.draft(job.target, _from_root(task.draft.temporary), task.draft.overwrite)
+    draft = drafts.draft(job.target, _from_root(task.draft.temporary), task.draft.overwrite)
     return replace(task, job=job, draft=draft)
 
 

@@ -31,11 +31,12 @@ from typing import Any
 from ..audiofile import PathLike
 from ..errors import AudioFileError, BacklineError, DiskFull
 from ..pending import Draft, reason, sync_folder
-from . import storage
+from . import drafts
+from .drafts import AnyDraft, discard_all
 from .files import Fingerprint, Known
 from .jobs import place_of
 from .lock import FolderLock
-from .storage import AnyDraft, Place, Url, discard_all, is_url, stat_of
+from .storage import Place, Url, is_url, stat_of
 
 #: Its usual name in the folder of the outputs.
 JOURNAL_NAME = ".backline-journal.sqlite"
@@ -296,8 +297,8 @@ class Journal:
                 "SELECT temporary, target, overwrite, state, key, sha256, size, mtime_ns FROM temporaries"
             ).fetchall()
         for temporary, target, overwrite, state, *known in rows:
-            draft = storage.draft(self._path(target), self._path(temporary), bool(overwrite))
-            if state == "finished" and storage.resumed(draft, Known(*known).sha256):
+            draft = drafts.draft(self._path(target), self._path(temporary), bool(overwrite))
+            if state == "finished" and drafts.resumed(draft, Known(*known).sha256):
                 published.append(draft)
             else:
                 discard_all(draft)
@@ -308,7 +309,7 @@ class Journal:
             with self.transaction():
                 for draft in published:
                     self.note_published(draft)
-                    if isinstance(draft, storage.UrlDraft):
+                    if isinstance(draft, drafts.UrlDraft):
                         self.note_time(draft.target, stat_of(draft.target).st_mtime_ns)
                 for draft in removed:
                     self.note_removed(draft)

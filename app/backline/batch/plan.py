@@ -9,11 +9,12 @@ from enum import Enum
 
 from ..audiofile import PathLike
 from ..errors import BacklineError, FileExists
+from .drafts import draft_of
 from .files import Fingerprint, Known
 from .jobs import Job, check
 from .journal import Journal, key_of, opened
 from .staged import examine
-from .storage import Url, draft_of
+from .storage import Url
 from .work import ModelCache, Task, UpToDate, settings_of
 
 

@@ -17,11 +17,12 @@ from ..errors import AudioFileError, BacklineError, DiskFull
 from ..machine import cores
 from ..pending import reason, sync_folder
 from ..signals import deferred
+from .drafts import AnyDraft, discard_all, publish_all
 from .events import Done, Event, Failed, Interrupted, Loaded, Skipped, Stopped, Summary
 from .jobs import Job, check
 from .journal import Journal, opened
 from .plan import Action, Planned, decide
-from .storage import AnyDraft, Place, Url, discard_all, publish_all
+from .storage import Place, Url
 from .work import Made, ModelCache, Task, UpToDate
 from .workers import Cancelled, Threads, Workers, WorkersLost
 

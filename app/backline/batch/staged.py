@@ -16,8 +16,9 @@ from typing import cast
 from ..errors import FileExists
 from ..pending import Draft
 from . import storage, work
+from .drafts import UrlDraft
 from .files import Fingerprint, Known
-from .storage import Place, Url, UrlDraft
+from .storage import Place, Url
 from .work import Made, ModelCache, Task, UpToDate
 
 

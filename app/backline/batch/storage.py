@@ -2,10 +2,6 @@
 
 The sole importer of fsspec, which is imported where a URL is first used. A ``file://`` URL is a path from the
 start: what is said of paths holds for it.
-
-A URL's output goes through the same steps as a file: a temporary beside it is written, its hash is committed,
-then it is moved. Object stores move by a copy that appears whole and a removal; in between there are both,
-which a run that comes after a killed one finds out by the hash.
 """
 
 from __future__ import annotations
@@ -14,19 +10,16 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from ..audiofile import PathLike
-from ..errors import AudioFileError, BacklineError, FileExists, MissingDependency
-from ..pending import MAX_ATTEMPTS, Draft
+from ..errors import AudioFileError, BacklineError, MissingDependency
 from . import files
 from .files import Fingerprint, Stat
 
@@ -35,8 +28,6 @@ _BLOCK_BYTES = 1 << 20
 #: What file systems call a time of change, and what they call that which changes with a content.
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _IDENTITIES = ("ETag", "etag", "md5Hash", "content_md5", "generation", "VersionId", "version_id", "ino")
-#: Moves of URLs that go on at a time: each is a few round trips.
-_MOVES = 16
 #: Where copies lie, below the system's folder for temporary files if it is None; see `copies_in`.
 _copies: Path | None = None
 
@@ -115,7 +106,7 @@ class _FileSystem(Protocol):
     def _strip_protocol(self, path: str) -> str: ...
 
 
-def _opened(url: str) -> tuple[_FileSystem, str]:
+def opened(url: str) -> tuple[_FileSystem, str]:
     """The file system of a URL, and its path there."""
     try:
         from fsspec.core import url_to_fs
@@ -136,7 +127,7 @@ def _line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _guarded(url: str, doing: str = "read") -> Iterator[None]:
+def guarded(url: str, doing: str = "read") -> Iterator[None]:
     """One sentence for whatever a library of some protocol raises."""
     try:
         yield
@@ -171,8 +162,8 @@ def stat_of(where: Place) -> Stat:
     """
     if not isinstance(where, Url):
         return os.stat(where)
-    with _guarded(where):
-        system, path = _opened(where)
+    with guarded(where):
+        system, path = opened(where)
         system.invalidate_cache(system._parent(path))
         try:
             info = system.info(path)
@@ -212,7 +203,7 @@ def hash_of(where: Place) -> str:
     if not isinstance(where, Url):
         return files.hash_of(where)
     digest = hashlib.sha256()
-    with _guarded(where):
+    with guarded(where):
         for block in _blocks(where):
             digest.update(block)
     return digest.hexdigest()
@@ -241,7 +232,7 @@ def _printed(source: Url, before: Stat, sha256: str) -> Fingerprint:
 
 
 def _blocks(url: Url) -> Iterator[bytes]:
-    system, path = _opened(url)
+    system, path = opened(url)
     with system.open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             yield block
@@ -268,7 +259,7 @@ def fetch(source: Url, target: Path, on_block: Callable[[], None] = lambda: None
     blocks = _blocks(source)
     with open(target, "wb") as file:
         while True:
-            with _guarded(source):
+            with guarded(source):
                 block = next(blocks, b"")
             if not block:
                 break
@@ -316,117 +307,14 @@ def fetched(source: Url) -> Iterator[Path]:
 def store(source: Path, target: Url) -> Stat:
     """Copy a file here to a URL, making folders where there are such; what is there then."""
     size = source.stat().st_size
-    with _guarded(target, "written"):
-        system, path = _opened(target)
+    with guarded(target, "written"):
+        system, path = opened(target)
         system.makedirs(system._parent(path), exist_ok=True)
         system.put_file(os.fspath(source), path)
         found = stat_of(target)
     if found.st_size != size:
         raise AudioFileError(f"{target}: cannot be written: {found.st_size} of {size} bytes have arrived")
     return found
-
-
-# ---- what comes to be ----
-
-
-@dataclass(frozen=True)
-class UrlDraft:
-    """As `Draft`, for a URL. Without `overwrite` a name that is taken at the last moment may be replaced."""
-
-    target: Url
-    temporary: Url
-    overwrite: bool = False
-
-    @classmethod
-    def of(cls, target: Url, *, overwrite: bool = False) -> UrlDraft:
-        """A draft for a target, with a new name beside it; touches nothing."""
-        return cls(target, target.parent / f".backline-{secrets.token_hex(6)}.part", overwrite)
-
-    @property
-    def attempts(self) -> tuple[UrlDraft, ...]:
-        """See `Draft.attempts`."""
-        start = self.temporary.removesuffix(".part")
-        return tuple(replace(self, temporary=Url(f"{start}.{n}.part")) for n in range(MAX_ATTEMPTS))
-
-    def publish(self) -> None:
-        """See `Draft.publish`."""
-        if not self.overwrite and exists(self.target):
-            raise FileExists(f"{self.target}: exists already")
-        with _guarded(self.target, "written"):
-            system, temporary = _opened(self.temporary)
-            system.mv(temporary, _opened(self.target)[1])
-
-    def discard(self) -> None:
-        """Remove the temporary, if it is there."""
-        with contextlib.suppress(Exception):  # whatever the protocol's library raises
-            system, path = _opened(self.temporary)
-            system.rm_file(path)
-
-
-AnyDraft = Draft | UrlDraft
-
-
-def draft_of(target: Place, *, overwrite: bool) -> AnyDraft:
-    """A draft for a target; touches nothing."""
-    if isinstance(target, Url):
-        return UrlDraft.of(target, overwrite=overwrite)
-    return Draft.of(target, overwrite=overwrite)
-
-
-def draft(target: Place, temporary: Place, overwrite: bool) -> AnyDraft:
-    """A draft whose temporary has a name."""
-    if isinstance(target, Url):
-        return UrlDraft(target, Url(temporary), overwrite)
-    return Draft(target, Path(temporary), overwrite)
-
-
-def discard_all(draft: AnyDraft) -> None:
-    """Remove a draft's temporary, and those of attempts whose worker died."""
-    for each in (draft, *draft.attempts):
-        each.discard()
-
-
-def resumed(draft: AnyDraft, sha256: str) -> bool:
-    """Whether a temporary that was finished has its target's name now, or had it already."""
-    with contextlib.suppress(OSError, AudioFileError):
-        if exists(draft.target) and hash_of(draft.target) == sha256:
-            discard_all(draft)
-            return True
-    for each in (draft, *draft.attempts):
-        with contextlib.suppress(OSError, AudioFileError):
-            if hash_of(each.temporary) == sha256:
-                _over_own(each).publish()
-                discard_all(draft)
-                return True
-    return False
-
-
-def _over_own(draft: AnyDraft) -> AnyDraft:
-    """Where there are no links a name is taken by an empty file first: that one is our own."""
-    if not isinstance(draft, Draft):
-        return draft
-    is_ours = draft.target.is_file() and draft.target.stat().st_size == 0
-    return replace(draft, overwrite=draft.overwrite or is_ours)
-
-
-def publish_all(drafts: Sequence[AnyDraft]) -> list[BacklineError | int]:
-    """Give drafts their names, those of URLs several at a time; their outputs' times, or why not."""
-    urls = sum(isinstance(draft, UrlDraft) for draft in drafts)
-    if urls < 2:
-        return [_published(draft) for draft in drafts]
-    with ThreadPoolExecutor(min(urls, _MOVES), thread_name_prefix="backline-move") as pool:
-        return list(pool.map(_published, drafts))
-
-
-def _published(draft: AnyDraft) -> BacklineError | int:
-    try:
-        draft.publish()
-        # A URL's output has another time than its temporary had.
-        return stat_of(draft.target).st_mtime_ns if isinstance(draft, UrlDraft) else 0
-    except FileNotFoundError:
-        return AudioFileError(f"{draft.target}: went away after it was written")
-    except BacklineError as error:
-        return error
 
 
 # ---- what is meant ----
@@ -440,15 +328,15 @@ def matches(url: Url) -> list[Url] | None:
     if magic is None:
         return None
     base = f"{scheme}://{rest[: rest.rfind('/', 0, magic.start()) + 1]}"
-    with _guarded(url):
-        system, pattern = _opened(url)
+    with guarded(url):
+        system, pattern = opened(url)
         return _under(system, base, system.glob(pattern))
 
 
 def audio_below(url: Url, suffixes: frozenset[str]) -> list[Url] | None:
     """Files with these extensions in a folder and below, but for hidden ones; None if it is no folder."""
-    with _guarded(url):
-        system, path = _opened(url)
+    with guarded(url):
+        system, path = opened(url)
         if not system.isdir(path):
             return None
         found = _under(system, url, system.find(path))

@@ -21,10 +21,11 @@ from ..formats import naming
 from ..formats.backline_file import encode
 from ..pending import Draft
 from ..render import RenderReport, render_file
+from .drafts import AnyDraft
 from .files import Fingerprint, Known
 from .jobs import Job, ModelChoice
 from .journal import key_of
-from .storage import AnyDraft, Url, fetched, fingerprint, hash_of, is_url, stat_of
+from .storage import Url, fetched, fingerprint, hash_of, is_url, stat_of
 
 #: Models kept loaded.
 MAX_MODELS = 8
