@@ -27,7 +27,7 @@ WITHOUT_GOLDEN = f"golden data not found at {GOLDEN}"
 #: What BACKLINE_REQUIRE may name and is a program; the rest are packages, but for the golden data.
 PROGRAMS = {"clang", "gcc", "jackd", "nm"}
 PACKAGES = {"jack", "keras", "matplotlib", "nam", "onnx", "onnxruntime", "onnxscript", "pyarrow", "torch"}
-PACKAGES |= {"webdataset"}
+PACKAGES |= {"distributed", "fsspec", "webdataset"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

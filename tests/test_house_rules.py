@@ -39,7 +39,7 @@ CHAIN = (
 #: Each is imported in one module.
 WRAPPED = (
     *("sounddevice", "soundfile", "soxr", "rich", "matplotlib", "onnx", "safetensors", "textual"),
-    *("pyarrow", "backline._native"),
+    *("pyarrow", "distributed", "fsspec", "backline._native"),
 )
 #: PyTorch is two things: what reads modules of it into graphs, and what feeds pairs to it as tensors.
 TORCH = {"formats/_torch_export.py", "dataset/torch_dataset.py"}

@@ -7,10 +7,13 @@ import errno
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import AudioFileError, DiskFull, FileExists
+
+#: Names for temporaries of one draft, where work that broke off unheard of is begun again elsewhere.
+MAX_ATTEMPTS = 8
 
 
 def reason(error: OSError) -> str:
@@ -47,6 +50,15 @@ class Draft:
         """A draft for a target, with a new name beside it for the temporary; touches nothing."""
         folder = _behind_links(target, overwrite).parent
         return cls(target, folder / f".backline-{secrets.token_hex(6)}.part", overwrite)
+
+    @property
+    def attempts(self) -> tuple[Draft, ...]:
+        """The same with other temporaries, whose names follow from its own.
+
+        Whoever cannot know that nobody is writing to the temporary any more takes one that is not there.
+        """
+        names = (f"{self.temporary.stem}.{number}.part" for number in range(MAX_ATTEMPTS))
+        return tuple(replace(self, temporary=self.temporary.with_name(name)) for name in names)
 
     def __fspath__(self) -> str:
         return os.fspath(self.target)

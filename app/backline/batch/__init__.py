@@ -6,8 +6,9 @@
     matrix ───┴─> jobs ─> runner┼─ plan      which of the jobs there is anything to do for
                                 └─ work      one job: read, render, hash; runs in a thread, or elsewhere
 
-No module here knows of a command line. The runner's thread alone writes the journal and gives files their
-names; `work.perform` takes and returns plain values, so that it can run in another process too.
+What is at a URL is fetched and stored by `staged`; `cluster` has other machines do the work. No module here
+knows of a command line. The runner's thread alone writes the journal and gives files their names;
+`work.perform` takes and returns plain values, so that it can run in another process too.
 """
 
 from __future__ import annotations

@@ -7,12 +7,26 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from ..audiofile import AudioReader
+from ..audiofile import AudioReader, PathLike
 from ..errors import AudioFileError
 from ..pending import reason
 
 _BLOCK_BYTES = 1 << 18
+
+
+class Stat(Protocol):
+    """What is asked of `os.stat_result`."""
+
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,12 @@ class Fingerprint:
     inode: int
     sha256: str
 
-    def is_of(self, found: os.stat_result) -> bool:
+    def is_of(self, found: Stat) -> bool:
         """Whether the file is, as far as the system can tell, the one that was hashed."""
         now = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         return now == (self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
-    def check(self, source: Path) -> None:
+    def check(self, source: PathLike) -> None:
         """Raise `AudioFileError` unless the file is still what it was."""
         try:
             now = os.stat(source)
@@ -50,7 +64,7 @@ class Known:
     size: int
     mtime_ns: int
 
-    def is_of(self, found: os.stat_result) -> bool:
+    def is_of(self, found: Stat) -> bool:
         """Whether the file is, as far as the system can tell, that output."""
         return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
 

@@ -17,6 +17,8 @@ from ..audiofile import PathLike, format_of, subtype_for
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..library import AUDIO_SUFFIXES
 from ..render import RenderOptions
+from . import storage
+from .storage import Place, Url, identity, place
 
 #: What a name's template may ask for.
 FIELDS = ("input", "model", "index", "quality", "folder")
@@ -33,7 +35,7 @@ class ModelChoice:
     Attributes
     ----------
     path : str
-        A model file, or the name of a shipped model.
+        A model file, its URL, or the name of a shipped model.
     quality : float
         From 0 to 1: which size of a model that comes in several.
     knobs : tuple of (name, value)
@@ -60,7 +62,7 @@ class ModelChoice:
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return Path(self.path).stem
+        return place(self.path).stem
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ class Job:
     Attributes
     ----------
     model : ModelChoice
-    source, target : Path
+    source, target : Path or Url
     options : RenderOptions
     """
 
     model: ModelChoice
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     options: RenderOptions = field(default_factory=RenderOptions)
 
 
@@ -93,8 +95,8 @@ def matrix(
     ----------
     models : sequence of ModelChoice
     sources : sequence of paths
-        Files, folders or patterns, see `find_sources`.
-    folder : path
+        Files, folders, patterns or URLs, see `find_sources`.
+    folder : path or URL
         Where outputs go.
     name : str
         Their names, which may lead into folders below: ``{input}`` and ``{model}`` are the files' names
@@ -119,12 +121,16 @@ def matrix(
             "model": model.name,
             "index": index,
             "quality": model.quality,
-            "folder": Path(os.path.abspath(source)).parent.name,
+            "folder": _absolute(source).parent.name,
         }
-        target = Path(folder) / fill(name, values)
+        target = place(folder) / fill(name, values)
         jobs.append(Job(model, source, target, options or RenderOptions()))
     check(jobs)
     return jobs
+
+
+def _absolute(source: Place) -> Place:
+    return source if isinstance(source, Url) else Path(os.path.abspath(source))
 
 
 def fill(template: str, values: dict[str, str | int | float]) -> Path:
@@ -148,7 +154,7 @@ def fill(template: str, values: dict[str, str | int | float]) -> Path:
     return path
 
 
-def find_sources(sources: Iterable[PathLike]) -> list[Path]:
+def find_sources(sources: Iterable[PathLike]) -> list[Place]:
     """The files meant by what a user wrote, in order, none twice.
 
     Parameters
@@ -157,14 +163,14 @@ def find_sources(sources: Iterable[PathLike]) -> list[Path]:
         A file stands for itself, there or not; a folder for all audio files in it and in the folders below,
         by their extensions, sorted, without hidden ones and without following links to folders; a pattern
         with ``*``, ``?``, ``[...]`` or ``**`` for the files it matches, unless a file of just that name is
-        there.
+        there. The same with URLs, which stand for folders unless their extension is one of audio.
 
     Raises
     ------
     AudioFileError
         A folder without audio, or a pattern that matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Place, None] = {}
     for source in sources:
         found.update(dict.fromkeys(_expanded(source)))
     return list(found)
@@ -180,7 +186,13 @@ def find_models(patterns: Iterable[PathLike]) -> list[str]:
     """
     found: dict[str, None] = {}
     for each in patterns:
-        pattern = os.fspath(each)
+        pattern = os.fspath(place(each))
+        if isinstance(pattern, Url):
+            matched = storage.matches(pattern)
+            if matched == []:
+                raise ModelError(f"{pattern}: matches no file")
+            found.update(dict.fromkeys([str(pattern)] if matched is None else map(str, matched)))
+            continue
         if not glob.has_magic(pattern) or os.path.lexists(pattern):
             found[pattern] = None
             continue
@@ -191,16 +203,23 @@ def find_models(patterns: Iterable[PathLike]) -> list[str]:
     return list(found)
 
 
-def _expanded(source: PathLike) -> list[Path]:
-    path = Path(source)
+def _expanded(source: PathLike) -> Sequence[Place]:
+    path = place(source)
+    if isinstance(path, Url):
+        urls = storage.matches(path)
+        if urls is None and path.suffix.lower() not in AUDIO_SUFFIXES:
+            urls = storage.audio_below(path, _FOUND_SUFFIXES)
+        if urls == []:
+            raise AudioFileError(f"{path}: holds no audio files, or matches none")
+        return [path] if urls is None else urls
     if path.is_dir():
         found = sorted(_audio_below(path))
         if not found:
             raise AudioFileError(f"{source!s}: holds no audio files")
         return found
-    if not glob.has_magic(os.fspath(source)) or os.path.lexists(path):
+    if not glob.has_magic(os.fspath(path)) or os.path.lexists(path):
         return [path]
-    found = _matches(os.fspath(source))
+    found = _matches(os.fspath(path))
     if not found:
         raise AudioFileError(f"{source!s}: matches no file")
     return found
@@ -221,18 +240,18 @@ def _audio_below(folder: Path) -> Iterable[Path]:
 def check(jobs: Sequence[Job]) -> None:
     """Raise `BacklineError` if jobs get in each other's way or cannot be written; touches nothing."""
     taken: dict[str, Job] = {}
-    kept = {os.path.realpath(job.source) for job in jobs} | {os.path.realpath(job.model.path) for job in jobs}
+    kept = {identity(job.source) for job in jobs} | {identity(place(job.model.path)) for job in jobs}
     for job in jobs:
         subtype = getattr(job.options, "subtype", None)
         format_of(job.target) if subtype is None else subtype_for(job.target, subtype)
-        place = place_of(job.target)
-        other = taken.setdefault(place, job)
+        name = place_of(job.target)
+        other = taken.setdefault(name, job)
         if other is not job:
             raise AudioFileError(
                 f"{job.target}: would be made twice, of {_of(other)} and of {_of(job)}; "
                 f"give them names that differ, with {{index}} if nothing else does"
             )
-        if place in kept or os.path.realpath(job.target) in kept:
+        if name in kept or identity(job.target) in kept:
             raise AudioFileError(f"{job.target}: is an input or a model; give another output")
 
 
@@ -240,8 +259,10 @@ def _of(job: Job) -> str:
     return f"{job.source} through {job.model.path}"
 
 
-def place_of(target: Path) -> str:
+def place_of(target: Place) -> str:
     """Where a target's name is: links in its folder followed, but not what stands there itself."""
+    if isinstance(target, Url):
+        return str(target)
     parent, name = os.path.split(os.path.abspath(target))
     return os.path.join(_real_folder(parent), name)
 

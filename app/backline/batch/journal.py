@@ -11,7 +11,7 @@ How an output comes to be, and what a run finds that comes after one that was ki
 Nothing else is ever removed or renamed. SQLite writes ahead (WAL) and flushes with every commit: a kill or a
 power cut at any moment loses only commits that were not over. The WAL's index stays in memory, because this
 process is the only one (`FolderLock` sees to it), so nothing is mapped that a full disk could take away.
-Names are relative to the journal's folder, which may be moved as a whole.
+Names are relative to the journal's folder, which may be moved as a whole; URLs are what they are.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from typing import Any
 from ..audiofile import PathLike
 from ..errors import AudioFileError, BacklineError, DiskFull
 from ..pending import Draft, reason, sync_folder
-from .files import Fingerprint, Known, hash_of
+from . import drafts
+from .drafts import AnyDraft, discard_all
+from .files import Fingerprint, Known
 from .jobs import place_of
 from .lock import FolderLock
+from .storage import Place, Url, is_url, stat_of
 
 #: Its usual name in the folder of the outputs.
 JOURNAL_NAME = ".backline-journal.sqlite"
@@ -51,6 +54,8 @@ CREATE TABLE renders (target, key TEXT, finished INTEGER NOT NULL, PRIMARY KEY (
 """
 #: A file changed this shortly before it was hashed may change again without its time showing it.
 _RACY_NS = 50_000_000
+#: Servers count whole seconds.
+_RACY_URL_NS = 2_000_000_000
 _FULL_BYTES = 1 << 16
 
 
@@ -183,7 +188,7 @@ class Journal:
                     self._execute("ROLLBACK")
                 raise
 
-    def note_started(self, draft: Draft) -> None:
+    def note_started(self, draft: AnyDraft) -> None:
         """A temporary is about to be made."""
         values = (self.name_of(draft.temporary), self.name_of(draft.target), int(draft.overwrite))
         self._execute(
@@ -191,7 +196,7 @@ class Journal:
             values,
         )
 
-    def note_finished(self, draft: Draft, output: Known, report: str) -> None:
+    def note_finished(self, draft: AnyDraft, output: Known, report: str) -> None:
         """A temporary is whole and has this content."""
         target = self.name_of(draft.target)
         values = (
@@ -212,7 +217,7 @@ class Journal:
             (target, output.key),
         )
 
-    def note_published(self, draft: Draft) -> None:
+    def note_published(self, draft: AnyDraft) -> None:
         """A finished temporary has its target's name."""
         temporary = self.name_of(draft.temporary)
         self._execute(
@@ -222,36 +227,42 @@ class Journal:
         )
         self._forget(temporary)
 
-    def note_removed(self, draft: Draft) -> None:
+    def note_removed(self, draft: AnyDraft) -> None:
         """A temporary is no more, or was never made."""
         self._forget(self.name_of(draft.temporary))
 
     def _forget(self, temporary: str | bytes) -> None:
         self._execute("DELETE FROM temporaries WHERE temporary = ?", (temporary,))
 
-    def note_time(self, target: Path, mtime_ns: int) -> None:
+    def note_time(self, target: Place, mtime_ns: int) -> None:
         """An output's content is what it was, though its time is not."""
         self._execute("UPDATE outputs SET mtime_ns = ? WHERE target = ?", (mtime_ns, self.name_of(target)))
 
-    def note_input(self, source: Path, found: Fingerprint) -> None:
+    def note_input(self, source: Place, found: Fingerprint) -> None:
         """An input's content, unless it was changed so shortly before that it may change again unseen."""
-        if abs(time.time_ns() - max(found.mtime_ns, found.ctime_ns)) > _RACY_NS:
+        racy_ns = _RACY_URL_NS if isinstance(source, Url) else _RACY_NS
+        if abs(time.time_ns() - max(found.mtime_ns, found.ctime_ns)) > racy_ns:
             values = (found.size, found.mtime_ns, found.ctime_ns, found.inode, found.sha256)
-            name = _stored(os.path.abspath(source))
+            name = _stored(_absolute(source))
             self._execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?, ?)", (name, *values))
 
-    def input(self, source: Path) -> Fingerprint | None:
-        """An input's content as it was last seen, if its size, times and inode are still the same."""
+    def input(self, source: Place) -> Fingerprint | None:
+        """An input's content as it was last seen, if its size, times and inode are still the same.
+
+        Of a URL, whether they are is not asked here: that takes a while, which a worker has.
+        """
         with self._guarded():
-            name = _stored(os.path.abspath(source))
+            name = _stored(_absolute(source))
             row = self._execute("SELECT * FROM inputs WHERE path = ?", (name,)).fetchone()
         found = None if row is None else Fingerprint(*row[1:])
+        if isinstance(source, Url):
+            return found
         try:
             return found if found is not None and found.is_of(os.stat(source)) else None
         except (OSError, ValueError):
             return None
 
-    def output(self, target: Path) -> Known | None:
+    def output(self, target: Place) -> Known | None:
         """What is known of an output that was done."""
         with self._guarded():
             row = self._execute(
@@ -259,7 +270,7 @@ class Journal:
             ).fetchone()
         return None if row is None else Known(*row)
 
-    def report(self, target: Path) -> dict[str, Any] | None:
+    def report(self, target: Place) -> dict[str, Any] | None:
         """What was reported of an output when it was rendered."""
         with self._guarded():
             name = self.name_of(target)
@@ -279,34 +290,40 @@ class Journal:
 
     def recover(self) -> Recovered:
         """Give finished temporaries of a killed run their names, and remove those that were not finished."""
-        published: list[Draft] = []
-        removed: list[Draft] = []
+        published: list[AnyDraft] = []
+        removed: list[AnyDraft] = []
         with self._guarded():
             rows = self._execute(
                 "SELECT temporary, target, overwrite, state, key, sha256, size, mtime_ns FROM temporaries"
             ).fetchall()
         for temporary, target, overwrite, state, *known in rows:
-            draft = Draft(self._path(target), self._path(temporary), bool(overwrite))
-            if state == "finished" and _resumed(draft, Known(*known)):
+            draft = drafts.draft(self._path(target), self._path(temporary), bool(overwrite))
+            if state == "finished" and drafts.resumed(draft, Known(*known).sha256):
                 published.append(draft)
             else:
-                draft.discard()
+                discard_all(draft)
                 removed.append(draft)
-        for folder in {draft.temporary.parent for draft in published}:
+        for folder in {draft.temporary.parent for draft in published if isinstance(draft, Draft)}:
             sync_folder(folder)
         if rows:
             with self.transaction():
                 for draft in published:
                     self.note_published(draft)
+                    if isinstance(draft, drafts.UrlDraft):
+                        self.note_time(draft.target, stat_of(draft.target).st_mtime_ns)
                 for draft in removed:
                     self.note_removed(draft)
         return Recovered(len(published), len(removed))
 
-    def name_of(self, path: Path) -> str | bytes:
+    def name_of(self, path: Place) -> str | bytes:
         """What the journal calls a file."""
+        if isinstance(path, Url):
+            return str(path)
         return _stored(os.path.relpath(place_of(path), self.folder))
 
-    def _path(self, stored: str | bytes) -> Path:
+    def _path(self, stored: str | bytes) -> Place:
+        if isinstance(stored, str) and is_url(stored):  # a relative path has no slash twice
+            return Url(stored)
         return Path(os.path.normpath(self.folder / os.fsdecode(stored)))
 
     def close(self) -> None:
@@ -327,19 +344,8 @@ class Journal:
         self.close()
 
 
-def _resumed(draft: Draft, known: Known) -> bool:
-    """Whether a finished temporary has its name now, or had it already."""
-    with contextlib.suppress(OSError, AudioFileError):
-        if draft.target.exists() and hash_of(draft.target) == known.sha256:
-            draft.discard()
-            return True
-        if hash_of(draft.temporary) != known.sha256:
-            return False
-        # Where there are no links a name is taken by an empty file first: that one is our own.
-        is_ours = draft.target.is_file() and draft.target.stat().st_size == 0
-        Draft(draft.target, draft.temporary, draft.overwrite or is_ours).publish()
-        return True
-    return False
+def _absolute(source: Place) -> str:
+    return str(source) if isinstance(source, Url) else os.path.abspath(source)
 
 
 def _stored(path: str) -> str | bytes:

@@ -27,6 +27,7 @@ there::
 ``input``, ``model`` and ``output`` are needed; other keys are the long names of options: ``quality``,
 ``prewarm`` (frames), ``layers`` (a file), ``gain-in``, ``gain-out``, ``calibrate``, ``knob.NAME``, and all
 of `RenderOptions`. Paths are relative to the job file; a model that is no file there may be a shipped one.
+URLs may stand for the three of them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from ..audiofile import PathLike
 from ..errors import BacklineError, MissingDependency
 from ..render import RenderOptions
 from .jobs import Job, ModelChoice, check
+from .storage import Place, is_url, place
 
 #: Job files are read whole; larger ones are refused.
 MAX_BYTES = 256 << 20
@@ -220,10 +222,16 @@ def _job(folder: Path, where: str, values: Mapping[str, Any], is_text: bool) -> 
         rendered = RenderOptions(**options)
     except BacklineError as error:
         raise BacklineError(f"{where}: {error}") from None
-    return Job(choice, folder / paths["input"], folder / paths["output"], rendered)
+    return Job(choice, _place(folder, paths["input"]), _place(folder, paths["output"]), rendered)
+
+
+def _place(folder: Path, text: str) -> Place:
+    return place(text) if is_url(text) else folder / text
 
 
 def _model_path(folder: Path, text: str) -> str:
+    if is_url(text):
+        return str(place(text))
     there = folder / text
     is_shipped = text.removesuffix(".nam") in library.shipped()
     return text if is_shipped and not there.exists() else str(there)

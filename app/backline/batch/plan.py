@@ -9,11 +9,13 @@ from enum import Enum
 
 from ..audiofile import PathLike
 from ..errors import BacklineError, FileExists
-from ..pending import Draft
+from .drafts import draft_of
 from .files import Fingerprint, Known
 from .jobs import Job, check
 from .journal import Journal, key_of, opened
-from .work import ModelCache, Task, UpToDate, examine, settings_of
+from .staged import examine
+from .storage import Url
+from .work import ModelCache, Task, UpToDate, settings_of
 
 
 class Action(Enum):
@@ -39,13 +41,15 @@ def decide(
 ) -> Task | Planned:
     """A task for a worker, unless it is clear already that there is nothing to do or it may not be done."""
     known = None if journal is None else journal.output(job.target)
-    if known is None and not overwrite and os.path.lexists(job.target):
+    # Of URLs workers find out for themselves, several at a time.
+    is_here = not isinstance(job.source, Url) and not isinstance(job.target, Url)
+    if is_here and known is None and not overwrite and os.path.lexists(job.target):
         error = FileExists(f"{job.target}: exists already")
         return Planned(job, Action.REFUSE, "exists, and was not rendered by a run in this folder", error)
     source = None if journal is None or verify else journal.input(job.source)
-    if known is not None and source is not None and not verify and _is_up_to_date(job, known, source, models):
+    if is_here and known and source and not verify and _is_up_to_date(job, known, source, models):
         return Planned(job, Action.SKIP, "up to date")
-    draft = Draft.of(job.target, overwrite=overwrite or known is not None)
+    draft = draft_of(job.target, overwrite=overwrite or known is not None)
     return Task(job, draft, source, known, overwrite, verify)
 
 

@@ -17,12 +17,14 @@ from ..errors import AudioFileError, BacklineError, DiskFull
 from ..machine import cores
 from ..pending import reason, sync_folder
 from ..signals import deferred
+from .drafts import AnyDraft, discard_all, publish_all
 from .events import Done, Event, Failed, Interrupted, Loaded, Skipped, Stopped, Summary
 from .jobs import Job, check
 from .journal import Journal, opened
 from .plan import Action, Planned, decide
+from .storage import Place, Url
 from .work import Made, ModelCache, Task, UpToDate
-from .workers import Cancelled, Threads, Workers
+from .workers import Cancelled, Threads, Workers, WorkersLost
 
 #: Tasks handed over beforehand, for each that is worked on: so many can be finished between two commits.
 _AHEAD = 8
@@ -84,6 +86,11 @@ class _Finished:
     task: Task
     made: Made
 
+    @property
+    def draft(self) -> AnyDraft:
+        """The draft whose temporary it is."""
+        return self.made.draft or self.task.draft
+
 
 class _Run:
     def __init__(
@@ -115,7 +122,8 @@ class _Run:
         # What the next commit notes.
         self._up_to_date: list[tuple[Task, UpToDate]] = []
         self._finished: list[_Finished] = []
-        self._published: list[Task] = []
+        # With the output's time, if it is not that of the temporary.
+        self._published: list[tuple[Task, int]] = []
         self._removed: list[Task] = []
         self._folders: list[Path] = []
         self._last_commit = 0.0
@@ -180,7 +188,9 @@ class _Run:
             return Skipped(planned.job, planned.reason)
         return self._failed(planned.job, planned.error)
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: Place) -> None:
+        if isinstance(folder, Url):
+            return  # whoever writes there makes it, where there is such a thing
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             for path in reversed(missing):
@@ -211,11 +221,11 @@ class _Run:
             task = self._running.pop(future)
             error = future.exception()
             if error is not None:
-                task.draft.discard()
+                discard_all(task.draft)
                 self._removed.append(task)
                 if not isinstance(error, Cancelled):
                     events.append(self._failed(task.job, _sentence(task.job, error)))
-                if isinstance(error, DiskFull):
+                if isinstance(error, DiskFull | WorkersLost):
                     events += self._stop(error)
                 continue
             result = future.result()
@@ -235,8 +245,10 @@ class _Run:
         if not (batch or self._finished or self._published or self._removed or self._up_to_date):
             return
         with journal.transaction():
-            for task in self._published:
+            for task, mtime_ns in self._published:
                 journal.note_published(task.draft)
+                if mtime_ns:
+                    journal.note_time(task.job.target, mtime_ns)
             for task in self._removed:
                 journal.note_removed(task.draft)
             for task, found in self._up_to_date:
@@ -257,17 +269,16 @@ class _Run:
         finished, self._finished = self._finished, []
         events: list[Event] = []
         folders = set()
-        for each in finished:
-            draft, report = each.task.draft, each.made.report
-            try:
-                draft.publish()
-            except BacklineError as error:
+        for each, became in zip(finished, publish_all([each.draft for each in finished]), strict=True):
+            draft, report = each.draft, each.made.report
+            if isinstance(became, BacklineError):
                 draft.discard()
                 self._removed.append(each.task)
-                events.append(self._failed(each.task.job, error))
+                events.append(self._failed(each.task.job, became))
                 continue
-            folders.add(draft.temporary.parent)
-            self._published.append(each.task)
+            if not isinstance(draft.temporary, Url):
+                folders.add(draft.temporary.parent)
+            self._published.append((each.task, became))
             self._summary.done += 1
             self._summary.frames += report.frames
             self._summary.audio_s += report.duration_s
@@ -291,7 +302,7 @@ class _Run:
                 if not self._finished:
                     return events  # the next run finds out about what is not noted
                 last = self._finished.pop()
-                last.task.draft.discard()
+                last.draft.discard()
                 self._removed.append(last.task)
                 events.append(self._failed(last.task.job, error))
 

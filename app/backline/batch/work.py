@@ -21,9 +21,11 @@ from ..formats import naming
 from ..formats.backline_file import encode
 from ..pending import Draft
 from ..render import RenderReport, render_file
-from .files import Fingerprint, Known, fingerprint, hash_of
+from .drafts import AnyDraft
+from .files import Fingerprint, Known
 from .jobs import Job, ModelChoice
 from .journal import key_of
+from .storage import Url, fetched, fingerprint, hash_of, is_url, stat_of
 
 #: Models kept loaded.
 MAX_MODELS = 8
@@ -36,7 +38,7 @@ class Task:
     Attributes
     ----------
     job : Job
-    draft : Draft
+    draft : Draft or UrlDraft
         Where to; may replace what was rendered before.
     source : Fingerprint or None
         The input's content, if it need not be read for that.
@@ -49,7 +51,7 @@ class Task:
     """
 
     job: Job
-    draft: Draft
+    draft: AnyDraft
     source: Fingerprint | None = None
     output: Known | None = None
     overwrite: bool = False
@@ -58,11 +60,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished temporary."""
+    """A finished temporary; `draft` is the one whose it is, if that is not the task's."""
 
     source: Fingerprint
     output: Known
     report: RenderReport
+    draft: AnyDraft | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,9 @@ def load(choice: ModelChoice) -> LoadedModel:
     BacklineError
         See `backline.load`.
     """
+    if is_url(choice.path):
+        with fetched(Url(choice.path)) as path:
+            return load(replace(choice, path=str(path)))
     layers = None
     if choice.layers is not None:
         try:
@@ -196,7 +202,7 @@ def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str
     if known is None:
         return source, key, "new"
     try:
-        found = os.stat(target)
+        found = stat_of(target)
     except OSError:
         return source, key, "missing"
     is_whole = known.is_of(found) if not task.verify else False
@@ -236,6 +242,8 @@ def perform(
         return found
     source, key, _ = found
     job, draft = task.job, task.draft
+    if not isinstance(draft, Draft):
+        raise TypeError(f"{draft.target}: is a URL, see `staged.perform`")
     report = render_file(
         models.get(job.model).model,
         job.source,

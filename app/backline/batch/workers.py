@@ -8,8 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from ..errors import BacklineError
 from .events import Event, Progress, Started
-from .work import Made, ModelCache, Task, UpToDate, perform
+from .staged import perform
+from .work import Made, ModelCache, Task, UpToDate
 
 _PROGRESS_SECONDS = 0.1
 
@@ -18,16 +20,16 @@ class Cancelled(Exception):
     """A job was broken off because the run ends."""
 
 
+class WorkersLost(BacklineError):
+    """There is nobody left to do the work, nor will there be."""
+
+
 class Workers(Protocol):
-    """What `runner.run` hands tasks to.
+    """What `runner.run` hands tasks to."""
 
-    Attributes
-    ----------
-    slots : int
-        Tasks that are worked on at a time.
-    """
-
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Tasks that are worked on at a time."""
 
     def submit(self, task: Task) -> Future[Made | UpToDate]:
         """Have a task done; breaking off is the exception `Cancelled`."""
