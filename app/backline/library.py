@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import ModelError
 
 _SUFFIX = ".nam"
-_MODEL_SUFFIXES = frozenset({".nam", ".json", ".onnx", ".backline", ".aidax"})
+MODEL_SUFFIXES = frozenset({".nam", ".json", ".onnx", ".backline", ".aidax"})
 AUDIO_SUFFIXES = frozenset(
     {
         ".wav",
@@ -112,7 +112,7 @@ def is_audio_name(name_or_path: str | os.PathLike[str]) -> bool:
         return True
     path = Path(name_or_path)
     suffix = path.suffix.lower()
-    if suffix in AUDIO_SUFFIXES or suffix in _MODEL_SUFFIXES:
+    if suffix in AUDIO_SUFFIXES or suffix in MODEL_SUFFIXES:
         return suffix in AUDIO_SUFFIXES
     try:
         if not path.is_file():  # a pipe would be emptied

@@ -18,6 +18,7 @@ import itertools
 import logging
 import os
 import pickle
+import re
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -38,6 +39,8 @@ from .workers import Cancelled, Workers, WorkersLost
 
 #: How often a task is begun again whose worker died.
 RETRIES = 3
+#: A protocol, a host and a port.
+_ADDRESS = re.compile(r"[a-z]+://\S+:\d{1,5}")
 _CONNECT_SECONDS = 5.0
 _WORKER_SECONDS = 10.0
 _STOP_SECONDS = 10.0
@@ -66,6 +69,8 @@ def workers(
     BacklineError
         From `run`: nobody answers there, there are no workers, or they have another version.
     """
+    if _ADDRESS.fullmatch(address) is None:
+        raise BacklineError(f"{address}: expected a scheduler's address such as tcp://127.0.0.1:8786")
     if retries < 0:
         raise BacklineError(f"retries is {retries}, expected 0 or more")
     _distributed(address)
@@ -138,7 +143,7 @@ class _Here:
         if state is None or state.state not in ("executing", "long-running"):
             raise Cancelled
 
-    def on_progress(self, frames: int, total_frames: int) -> None:
+    def on_progress(self, seconds: float, total_seconds: float | None) -> None:
         """See `render_file`."""
         now = time.monotonic()
         if now - self._asked >= _ASK_SECONDS:
@@ -146,7 +151,7 @@ class _Here:
             self.check()
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
-            self.say("progress", int(frames), int(total_frames))
+            self.say("progress", seconds, total_seconds)
 
 
 def _loaded(_: ModelChoice, notes: tuple[str, ...]) -> None:

@@ -48,7 +48,7 @@ def _looked_at(task: Task) -> Task:
 def perform(
     task: Task,
     models: ModelCache,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[float, float | None], None] | None = None,
     threads: int = 1,
 ) -> Made | UpToDate:
     """Do a job unless it is done; see `work.perform`."""
@@ -75,7 +75,7 @@ class _Copies:
 
     folder: Path
     task: Task
-    on_progress: Callable[[int, int], None] | None
+    on_progress: Callable[[float, float | None], None] | None
     source: Path | None = None
 
     def hashed(self) -> Task:
@@ -92,7 +92,7 @@ class _Copies:
 
     def _still_wanted(self) -> None:
         if self.on_progress is not None:
-            self.on_progress(0, 1)  # which raises if it is not
+            self.on_progress(0.0, None)  # which raises if it is not
 
     @contextlib.contextmanager
     def local(self) -> Iterator[Task]:

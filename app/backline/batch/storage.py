@@ -364,6 +364,28 @@ def journal_for(folder: PathLike) -> Path:
     return _states() / f"{hashlib.sha256(where.rstrip('/').encode()).hexdigest()[:24]}.sqlite"
 
 
+def journal_of(targets: Sequence[Place]) -> Path:
+    """Where the journal of such outputs lies if nobody says where: of the folder they are all in or below.
+
+    Raises
+    ------
+    BacklineError
+        There is no such folder, some being paths and some URLs, or of other hosts.
+    """
+    folders = [
+        str(each.parent) if isinstance(each, Url) else os.path.abspath(each.parent) for each in targets
+    ]
+    if not any(isinstance(each, Url) for each in targets):
+        return journal_for(os.path.commonpath(folders))
+    parts = [folder.split("/") for folder in folders]
+    shared = [names[0] for names in zip(*parts, strict=False) if len(set(names)) == 1]
+    if len(shared) < 3 or not all(names[: len(shared)] == shared for names in parts):
+        raise BacklineError(
+            "the outputs have no folder in common to keep the journal of: --journal names one"
+        )
+    return journal_for("/".join(shared))
+
+
 def _states() -> Path:
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "backline"

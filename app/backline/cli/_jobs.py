@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..library import is_audio_name
+from ..library import MODEL_SUFFIXES, is_audio_name
 from ._common import fail, say, sentence, tell
 from ._screen import JobBars, job_bars
 from ._tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..batch import Event, Job, ModelChoice, Planned, Summary
+    from ..batch.workers import Workers
     from ..errors import BacklineError
     from ..render import RenderOptions
 
@@ -93,11 +96,22 @@ class What:
             return True
         if self.has_journal or self.name is not None or how.journal is not None or how.dry_run:
             return False
-        return how.scheduler is None and len(self.files) == 2 and not _stands_for_several(self.files[1])
+        return how.scheduler is None and len(self.files) == 2 and self._is_plain
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the one input stands for itself, and nothing has to be fetched."""
+        from ..batch.storage import is_url
+
+        name = self.files[1]
+        if any(map(is_url, (*self.files, self.output or ""))) or os.path.isdir(name):
+            return False
+        return _PATTERN.isdisjoint(name) or os.path.lexists(name)
 
     def jobs(self) -> list[Job]:
         """The jobs, checked, with nothing touched."""
         from ..batch import Job, find_models, find_sources, manifest, matrix
+        from ..batch.storage import is_url, place
         from ..render import plan_targets
 
         if self.jobs_file is not None:
@@ -109,20 +123,37 @@ class What:
             name = self.name or f"{{input}}-{{model}}.{extension}"
             choices = [replace(self.choice, path=path) for path in find_models(models)]
             return matrix(choices, inputs, folder, name, self.options)
-        choice = replace(self.choice, path=models[0])
-        pairs = plan_targets(find_sources(inputs), folder, file_format=self.file_format)
-        return [Job(choice, source, target, self.options) for source, target in pairs]
+        choice, sources = replace(self.choice, path=models[0]), find_sources(inputs)
+        if not any(map(is_url, (folder, *sources))):
+            pairs = plan_targets(sources, folder, file_format=self.file_format)
+            return [Job(choice, source, target, self.options) for source, target in pairs]
+        if len(sources) == 1 and place(folder).suffix:
+            return [Job(choice, sources[0], place(folder), self.options)]
+        return matrix([choice], sources, folder, f"{{input}}.{extension}", self.options)
 
     def _split(self) -> tuple[list[str], list[str]]:
         """Models and inputs: the first is the model, unless there may be several."""
         if not self.matrix:
             return self.files[:1], self.files[1:]
-        inputs = [name for name in self.files if is_audio_name(name) or os.path.isdir(name)]
+        inputs = [name for name in self.files if _is_input(name)]
         return [name for name in self.files if name not in inputs], inputs
 
 
-def _stands_for_several(name: str) -> bool:
-    return os.path.isdir(name) or (not _PATTERN.isdisjoint(name) and not os.path.lexists(name))
+def _is_input(name: str) -> bool:
+    """Whether what may be a model or an input is an input: audio, or a folder of it."""
+    from ..batch.storage import is_url, place
+
+    if is_url(name):
+        return place(name).suffix.lower() not in MODEL_SUFFIXES
+    return is_audio_name(name) or os.path.isdir(name)
+
+
+def _workers(how: How) -> Callable[..., Workers] | None:
+    if how.scheduler is None:
+        return None
+    from ..batch import cluster
+
+    return cluster.workers(how.scheduler, retries=how.retries)
 
 
 def run_jobs(what: What, how: How) -> None:
@@ -143,17 +174,16 @@ def run_jobs(what: What, how: How) -> None:
             overwrite=how.force,
             verify=how.verify,
             on_event=told,
+            workers=_workers(how),
         )
     _tell_end(summary, has_journal=journal is not None)
 
 
 def _journal_of(what: What, jobs: list[Job]) -> Path:
     """In the folder that all outputs are in, or below."""
-    from ..batch import JOURNAL_NAME
+    from ..batch.storage import journal_for, journal_of
 
-    if what.output is not None:
-        return Path(what.output, JOURNAL_NAME)
-    return Path(os.path.commonpath([os.path.abspath(job.target.parent) for job in jobs]), JOURNAL_NAME)
+    return journal_of([job.target for job in jobs]) if what.output is None else journal_for(what.output)
 
 
 def _tell_plan(plan: list[Planned]) -> None:
