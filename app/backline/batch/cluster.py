@@ -324,11 +324,11 @@ class Cluster:
             )
             sent.handed += 1
             sent.remote.add_done_callback(functools.partial(self._ended, sent))
-        except Exception as error:
-            self._settle(sent, self._lost(_short(error)))
+        except Exception:  # whatever its connection raises
+            self._settle(sent, self._lost())
 
-    def _lost(self, why: str) -> WorkersLost:
-        return WorkersLost(f"{self._address}: the scheduler is gone ({why}); what was finished is kept")
+    def _lost(self) -> WorkersLost:
+        return WorkersLost(f"{self._address}: the scheduler is gone; what was finished is kept")
 
     def _heard(self, event: tuple[float, list[Any]]) -> None:
         """What a worker says, in the client's own thread."""
@@ -381,7 +381,7 @@ class Cluster:
         elif remote.status == "error":
             self._settle(sent, error)
         else:
-            self._settle(sent, self._lost(_short(error)))
+            self._settle(sent, self._lost())
 
     def _again(self, sent: _Sent) -> None:
         if max(sent.begun, sent.handed) <= self._retries:

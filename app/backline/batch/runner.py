@@ -224,7 +224,7 @@ class _Run:
                 discard_all(task.draft)
                 if not isinstance(error, UNHEARD):
                     self._removed.append(task)
-                if not isinstance(error, Cancelled):
+                if not isinstance(error, Cancelled | WorkersLost):
                     events.append(self._failed(task.job, _sentence(task.job, error)))
                 if isinstance(error, DiskFull | WorkersLost):
                     events += self._stop(error)
