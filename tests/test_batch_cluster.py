@@ -26,13 +26,15 @@ from backline.batch import (
     Started,
     Stopped,
     cluster,
+    matrix,
     run,
 )
 from backline.batch.storage import Url
 from backline.errors import BacklineError, MissingDependency
 from backline.pending import Draft
 
-pytest.importorskip("distributed", reason="needs distributed, which is not installed")
+distributed = pytest.importorskip("distributed", reason="needs distributed, which is not installed")
+fsspec = pytest.importorskip("fsspec", reason="needs fsspec, which is not installed")
 
 LONG = 48000 * 20
 
@@ -132,6 +134,31 @@ def test_urls_in_and_out(two, desk):
     assert renders(journal) == [1] * 8
     assert figures(run(jobs, journal=journal, workers=cluster.workers(two.address))) == (0, 8, 0)
     assert not list((two.folder / "space").rglob("backline-*"))
+
+
+def test_workers_that_are_threads_of_this_process(desk, monkeypatch):
+    """They share its memory, and so files that are there."""
+    monkeypatch.setattr("backline.batch.storage._copies", None)
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    for take in desk.takes:
+        memory.pipe(f"/bucket/{take.name}", take.read_bytes())
+    models = [ModelChoice(str(path)) for path in desk.models]
+    jobs = matrix(models, ["memory://bucket/*.wav"], "memory://out", options=desk.jobs()[0].options)
+    expected = rendered_here(desk)
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=2,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(desk.folder / "space"),
+    ) as here:
+        workers = cluster.workers(here.scheduler_address)
+        assert figures(run(jobs, journal=desk.journal, workers=workers)) == (8, 0, 0)
+    assert {name.removeprefix("/out/"): memory.cat(name) for name in memory.find("/out")} == expected
+    memory.rm("/out", recursive=True)
+    assert figures(run(jobs, journal=desk.journal)) == (8, 0, 0)  # with copies where there is still a folder
+    memory.store.clear()
 
 
 @pytest.mark.parametrize(("kind", "nanny"), [("paths", False), ("paths", True), ("urls", False)])
@@ -267,10 +294,10 @@ def test_a_scheduler_that_goes_away(tmp_path):
     with Loopback(tmp_path / "cluster") as loopback:
         workers = cluster.workers(loopback.address)
         summary = run(desk.jobs(), journal=desk.journal, workers=workers, on_event=on_event)
-    assert "the scheduler is gone" in summary.stopped
+    assert summary.stopped == f"{loopback.address}: the scheduler is gone; what was finished is kept"
     assert len([event for event in events if isinstance(event, Stopped)]) == 1
     assert summary.done >= 1
-    assert summary.done + len(summary.failed) + summary.left == 6
+    assert (summary.left, summary.failed) == (6 - summary.done, [])
     again = run(desk.jobs(), journal=desk.journal)
     assert (again.done, again.skipped) == (6 - summary.done, summary.done)
     assert desk.files() == rendered_here(desk)

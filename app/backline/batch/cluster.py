@@ -35,7 +35,7 @@ from .events import Event, Loaded, Progress, Started
 from .jobs import ModelChoice
 from .storage import Place, Url, is_url
 from .work import Made, ModelCache, Task, UpToDate
-from .workers import Cancelled, Workers, WorkersLost
+from .workers import Cancelled, CancelledUnheard, WorkerDied, Workers, WorkersLost
 
 #: How often a task is begun again whose worker died.
 RETRIES = 3
@@ -266,7 +266,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._sent: dict[int, _Sent] = {}
         self._said: set[ModelChoice] = set()
-        self._is_stopping = False
+        self._is_stopping = self._have_ended = False
         self._client = self._connected()
         try:
             self._check_workers()
@@ -329,11 +329,11 @@ class Cluster:
             )
             sent.handed += 1
             sent.remote.add_done_callback(functools.partial(self._ended, sent))
-        except Exception as error:
-            self._settle(sent, self._lost(_short(error)))
+        except Exception:  # whatever its connection raises
+            self._settle(sent, self._lost())
 
-    def _lost(self, why: str) -> WorkersLost:
-        return WorkersLost(f"{self._address}: the scheduler is gone ({why}); what was finished is kept")
+    def _lost(self) -> WorkersLost:
+        return WorkersLost(f"{self._address}: the scheduler is gone; what was finished is kept")
 
     def _heard(self, event: tuple[float, list[Any]]) -> None:
         """What a worker says, in the client's own thread."""
@@ -358,7 +358,7 @@ class Cluster:
 
     def _give_up(self, sent: _Sent) -> None:
         times = f"{self._retries + 1} time{'s' if self._retries else ''}"
-        error = BacklineError(f"{sent.task.job.source}: its worker died, {times}")
+        error = WorkerDied(f"{sent.task.job.source}: its worker died, {times}")
         if self._settle(sent, error) and sent.remote is not None:
             self._client.cancel([sent.remote])
 
@@ -379,14 +379,14 @@ class Cluster:
         if sent.future.done():
             return
         if self._is_stopping:
-            self._settle(sent, Cancelled())
-        elif type(error).__name__ == "KilledWorker":
+            return  # `stop` says so, once they have ended
+        if type(error).__name__ == "KilledWorker":
             # The scheduler has had enough of it: it counts for all its clients alike.
             self._again(sent)
         elif remote.status == "error":
             self._settle(sent, error)
         else:
-            self._settle(sent, self._lost(_short(error)))
+            self._settle(sent, self._lost())
 
     def _again(self, sent: _Sent) -> None:
         if max(sent.begun, sent.handed) <= self._retries:
@@ -420,13 +420,14 @@ class Cluster:
         stopping.start()
         stopping.join(_STOP_SECONDS)
         for sent in waiting:
-            self._settle(sent, Cancelled())
+            self._settle(sent, Cancelled() if self._have_ended else CancelledUnheard())
 
     def _stop(self, waiting: list[_Sent]) -> None:
-        with contextlib.suppress(Exception):  # a cluster that is gone has ended as well
+        with contextlib.suppress(Exception):  # there may be no cluster any more
             self._client.cancel([sent.remote for sent in waiting if sent.remote is not None])
             while sum(self._client.run(_open_here, self._run, on_error="ignore").values()):
                 time.sleep(_ASK_SECONDS)
+            self._have_ended = True
 
     def close(self) -> None:
         """See `Workers`."""

@@ -24,7 +24,7 @@ from .journal import Journal, opened
 from .plan import Action, Planned, decide
 from .storage import Place, Url
 from .work import Made, ModelCache, Task, UpToDate
-from .workers import Cancelled, Threads, Workers, WorkersLost
+from .workers import UNHEARD, Cancelled, Threads, Workers, WorkersLost
 
 #: Tasks handed over beforehand, for each that is worked on: so many can be finished between two commits.
 _AHEAD = 8
@@ -222,8 +222,9 @@ class _Run:
             error = future.exception()
             if error is not None:
                 discard_all(task.draft)
-                self._removed.append(task)
-                if not isinstance(error, Cancelled):
+                if not isinstance(error, UNHEARD):
+                    self._removed.append(task)
+                if not isinstance(error, Cancelled | WorkersLost):
                     events.append(self._failed(task.job, _sentence(task.job, error)))
                 if isinstance(error, DiskFull | WorkersLost):
                     events += self._stop(error)

@@ -278,7 +278,9 @@ def copies_in(folder: Path) -> None:
 @contextlib.contextmanager
 def folder_for_copies() -> Iterator[Path]:
     """A folder for copies of what is elsewhere, removed in the end."""
-    with tempfile.TemporaryDirectory(prefix="backline-", dir=_copies) as folder:
+    # That of a worker that was a thread of this process is gone with it.
+    place = _copies if _copies is not None and _copies.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="backline-", dir=place) as folder:
         yield Path(folder)
 
 

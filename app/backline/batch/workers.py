@@ -20,8 +20,20 @@ class Cancelled(Exception):
     """A job was broken off because the run ends."""
 
 
+class CancelledUnheard(Cancelled):
+    """The same, but whether it has ended yet is not known."""
+
+
 class WorkersLost(BacklineError):
     """There is nobody left to do the work, nor will there be."""
+
+
+class WorkerDied(BacklineError):
+    """Whoever was at a job is gone, too often."""
+
+
+#: Whoever does such a job may still write, unheard of: what it leaves then, the next run removes.
+UNHEARD = (CancelledUnheard, WorkersLost, WorkerDied)
 
 
 class Workers(Protocol):
