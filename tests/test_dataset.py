@@ -230,6 +230,8 @@ def test_another_dataset_is_kept_unless_told_otherwise(tmp_path, takes, wavenet_
     (tmp_path / "foreign" / "shard-000000.tar").write_bytes(b"somebody's")
     with pytest.raises(FileExists, match="files named like a dataset's"):
         write_dataset([wavenet_file], takes, tmp_path / "foreign", items=2, **HOW)
+    with pytest.raises(AudioFileError, match=r"notes.txt: is a file, expected a folder to write into"):
+        write_dataset([wavenet_file], takes, folder / "notes.txt", items=2, **HOW)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, takes, wavenet_file):

@@ -52,13 +52,19 @@ def test_the_program_states_its_latency_and_reach(smoother):
     assert endless.info.receptive_field_frames == lib.BL_NONE
 
 
-def test_a_rendered_file_is_in_time_and_as_long_as_its_input(smoother, tmp_path):
+def test_a_rendered_file_is_in_time_and_as_long_as_it_sounds(smoother, tmp_path):
+    """Or as long as its input, if asked."""
     graph, taps = smoother
     x = array(2, 7000, scale=0.1)
     soundfile.write(tmp_path / "in.wav", x, 48000, "FLOAT")
-    render.render_file(Model(graph), tmp_path / "in.wav", tmp_path / "out.wav")
-    y, _ = soundfile.read(tmp_path / "out.wav")
-    np.testing.assert_allclose(y, np.convolve(x.astype(np.float64), taps, "same"), atol=1e-6)
+    expected = np.convolve(x.astype(np.float64), taps)[AHEAD:]
+    for tail_s, least, most in ((0.0, 7000, 7000), (None, len(expected), len(expected) + 480)):
+        options = render.RenderOptions(tail_s=tail_s)
+        render.render_file(Model(graph), tmp_path / "in.wav", tmp_path / "out.wav", options, overwrite=True)
+        y, _ = soundfile.read(tmp_path / "out.wav")
+        assert least <= len(y) <= most
+        heard = np.pad(expected, (0, 480))[: len(y)]
+        np.testing.assert_allclose(y, heard, atol=1e-6)
 
 
 def test_bypass_is_as_late_as_the_model(smoother):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import backline
 from backline.graph import Graph
-from backline.layers import Conv1d, Lstm, Upsample
+from backline.layers import Conv1d, Delay, Lstm, MaxPool1d, Upsample
 from backline.render import threads
 from backline.render.threads import cut, part_frames, processed, uses
 
@@ -45,6 +45,30 @@ def test_parts_side_by_side_are_the_whole_bit_for_bit(graph, data, frames, count
     expected = model(x)
     found = np.concatenate(list(processed(blocks_of(x, sizes), model, x.shape[1], count, frames)))
     assert np.array_equal(found.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (Delay("y", "x", 0, start_frames=30),),
+        (Delay("a", "x", 2, start_frames=30), Conv1d("y", "a", array(1, 1, 1, 8), array(2, 1))),
+        (MaxPool1d("y", "x", 3, start_frames=40),),
+        (
+            Conv1d("a", "x", array(1, 1, 1, 2), None, stride=2),
+            Delay("b", "a", 0, start_frames=20),
+            Upsample("c", "b", 2, "linear", start_frames=25),
+            Conv1d("y", "c", array(3, 1, 1, 4), None),
+        ),
+    ],
+)
+def test_zeros_in_front_of_a_signal_are_heard_once(nodes):
+    """They count from the beginning of the signal, not of each part."""
+    model = backline.Model(Graph(nodes, "x", 1, "y"))
+    x = 1.0 + array(9, 700, 1)
+    expected = model(x)
+    for frames in (100, 700, 2800):
+        found = np.concatenate(list(processed(blocks_of(x, [150, 550]), model, 1, 3, frames)))
+        assert np.array_equal(found.reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

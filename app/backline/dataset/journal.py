@@ -59,6 +59,8 @@ class Journal:
         self._settings = json.loads(json.dumps(settings))
         self._writing = Lock()
         self._stack = contextlib.ExitStack()
+        if folder.exists() and not folder.is_dir():
+            raise AudioFileError(f"{folder}: is a file, expected a folder to write into")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(_locked(folder))

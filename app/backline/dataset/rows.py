@@ -16,7 +16,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "model": ("text", "name of the model"),
     "model_number": ("int", "place of the model among those given, from 0"),
     "input": ("text", "audio file the segment is of, as it was given"),
-    "input_number": ("int", "place of the input among those that are long enough, from 0"),
+    "input_number": ("int", "place of the input among those that can be read and are long enough, from 0"),
     "start_frame": ("int", "first frame of the segment in the input, at rate_hz"),
     "frames": ("int", "length of the segment"),
     "rate_hz": ("int", "frames per second"),

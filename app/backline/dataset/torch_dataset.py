@@ -59,7 +59,8 @@ class RenderedPairs(torch.utils.data.IterableDataset[dict[str, Any]]):  # type: 
     Raises
     ------
     BacklineError
-        What does not fit together; see `plan`.
+        What does not fit together, or cannot be read; see `plan`. Iterating raises it for a pair that cannot
+        be made, which `write_dataset` would leave out: other ranks would wait for it.
 
     Examples
     --------

@@ -10,7 +10,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -116,11 +116,8 @@ def write_dataset(
     """Write pairs of dry and wet segments, in tar shards that WebDataset reads, with a manifest in Parquet.
 
     The same arguments make the same bytes, whatever the threads. A run that was killed is taken up again:
-    shards that are whole are kept, also if there are to be more items.
-
-    An input that cannot be read is left out, as if it had not been given. A pair that cannot be made, because
-    of damage in the middle of an input or because the model puts out something that is no number, is left
-    out, and all others are what they would be. `Summary.errors` says so.
+    shards that are whole are kept, also if there are to be more items. An input that cannot be read, and a
+    pair that cannot be made of it, are left out; `Summary.errors` says so.
 
     Parameters
     ----------
@@ -148,24 +145,18 @@ def write_dataset(
     FileExists
         The folder holds another dataset.
     BacklineError
-        What does not fit together, or cannot be written, or no input can be read, or one has changed since
-        it was looked at first. What is finished stays.
-    AudioFileError
-        An input could be read in the beginning and cannot now. All shards without it are finished.
+        What does not fit together or cannot be written, or an input has changed. What is finished stays.
     """
     pyarrow()  # rather now than after a night
     _check_one_of(items, hours, shard_items, shard_mb)
     storage = Storage(*_checked_format(file_format, subtype))
     readable = plan_readable(models, inputs, **how)
-    planned = readable.plan
-    total = _items(items, hours, planned)
-    each = _items_of_shard(shard_items, shard_mb, planned, storage)
+    total = _items(items, hours, readable.plan)
+    each = _items_of_shard(shard_items, shard_mb, readable.plan, storage)
     shards = [Shard(n, range(at, min(at + each, total))) for n, at in enumerate(range(0, total, each))]
     settings = _settings(readable, storage) | {"shard_items": each, "items": total}
     with Journal(Path(folder), settings, overwrite=overwrite) as journal:
-        run = _Run(planned, storage, Judge(readable), journal, threads)
-        done = run.whole(shards, on_progress)
-    return replace(done, errors=(*readable.errors, *done.errors))
+        return _Run(readable, storage, journal, threads).whole(shards, on_progress)
 
 
 def _counted(count: int, what: str) -> str:
@@ -198,8 +189,9 @@ class _Ended(Exception):
 class _Run:
     """Shards on their way through a pool of threads."""
 
-    def __init__(self, planned: Plan, storage: Storage, judge: Judge, journal: Journal, threads: int) -> None:
-        self._plan, self._storage, self._judge, self._journal = planned, storage, judge, journal
+    def __init__(self, readable: ReadablePlan, storage: Storage, journal: Journal, threads: int) -> None:
+        self._plan, self._unread, self._judge = readable.plan, readable.errors, Judge(readable)
+        self._storage, self._journal = storage, journal
         self._threads = max(1, threads)
         self._ending = Event()
         self._done: queue.SimpleQueue[int | Future[tuple[Written, bool]]] = queue.SimpleQueue()
@@ -226,7 +218,7 @@ class _Run:
             clipped=clipped.samples,
             notes=self._plan.notes,
             left_out=len(left_out),
-            errors=tuple(sentences(left_out)),
+            errors=(*self._unread, *sentences(left_out)),
         )
 
     def _all(self, shards: Sequence[Shard], on_progress: Progress) -> tuple[list[Written], list[Written]]:

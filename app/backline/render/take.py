@@ -35,7 +35,7 @@ from .pipes import (
     writer_to_output,
 )
 from .report import RenderReport
-from .threads import processed, uses
+from .threads import again_frames, processed, uses
 
 if TYPE_CHECKING:
     from ..compare import NullMeter
@@ -207,8 +207,8 @@ class Take:
                     f"{self.reader.path}: is {total / hz:.2f} s long, cannot start at {options.start_s:g} s"
                 )
             stop = total if stop is None else min(stop, total)
-        field = self.model.receptive_field_frames
-        remembered_s = MAX_TAIL_S if field is None else field / self.model_hz
+        again = again_frames(self.model)
+        remembered_s = MAX_TAIL_S if again is None else again / self.model_hz
         if self._resamples:
             remembered_s += _RESAMPLER_S
         # So that the output's first frame is exactly at the start, both rates have to meet there.

@@ -11,10 +11,12 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 
 from ..engine import Audio, Model, Stream
+from ..graph import Graph
 
 #: Frames of all channels of a part, at most: several parts are in memory at a time.
 _MOST_FRAMES = 1 << 20
@@ -79,12 +81,25 @@ def step_frames(model: Model) -> int:
 
 
 def again_frames(model: Model) -> int | None:
-    """Frames before a part that its engine has to hear."""
+    """Frames before a part that its engine has to hear; None where that would be all."""
     field = model.receptive_field_frames
     if field is None:
         return None
     step = step_frames(model)
-    return -(-field // step) * step
+    return -(-max(field, _begun_frames(model.graph)) // step) * step
+
+
+def _begun_frames(graph: Graph) -> int:
+    """Frames after its start in which an engine puts out what it would not put out later.
+
+    Zeros that stand in front of a signal until its `start_frames` count from the engine's start, and are
+    heard for as long as the layers after it remember."""
+    begun = {name: Fraction(0) for name in (graph.input, *(knob.name for knob in graph.knobs))}
+    for node in graph.nodes:
+        rate = graph.signals[node.inputs[0]].rate
+        until = max([getattr(node, "start_frames", 0) / rate, *(begun[name] for name in node.inputs)])
+        begun.update(dict.fromkeys(node.outputs, until + (node.reach_frames or 0) / rate))
+    return math.ceil(begun[graph.output])
 
 
 def _columns(made: Audio) -> Audio:
