@@ -150,7 +150,7 @@ def _sections(rate_hz: float) -> Any:
 
 def _border(number: NDArray[np.int64], rate_hz: float) -> NDArray[np.int64]:
     """Frame at which so many times 100 ms have gone by."""
-    return np.floor(number * rate_hz / 10.0 + 0.5).astype(np.int64)
+    return np.asarray(np.floor(number * rate_hz / 10.0 + 0.5), np.int64)
 
 
 def _gated_lufs(steps: NDArray[np.float64], rate_hz: float) -> float | None:

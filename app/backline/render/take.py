@@ -278,11 +278,14 @@ class Take:
     def blocks(self) -> Iterator[Array]:
         """Yield the output, before its level is normalised."""
         file_hz, options = self.reader.rate_hz, self.options
-        source = stages.Source(self._read(), self._picks, self._in_channels)
+        tail = self._tail()
+        source = stages.Source(self._read(), self._picks, self._in_channels, self._silence_frames(tail))
         tap = stages.Tap(source) if options.mix < 1.0 else None
         blocks = stages.converted(tap or source, file_hz, self.model_hz)
         frames = self._heard and resampled_frames(self._heard, file_hz, self.model_hz)
-        blocks = processed(blocks, self.model, self._in_channels, self._threads, frames)
+        blocks = processed(
+            blocks, self.model, self._in_channels, self._threads, frames, lambda: source.ended
+        )
         blocks = stages.without_first(blocks, self.model.latency_frames)
         blocks = stages.converted(blocks, self.model_hz, self.out_hz)
         blocks = stages.finite(blocks, self.model.name, str(self.reader.path))
@@ -290,13 +293,21 @@ class Take:
             blocks = stages.mixed(blocks, tap, options.mix, file_hz, self.out_hz)
         blocks = stages.without_first(blocks, self._skipped * self.out_hz // file_hz)
         length = stages.Length(source, self._skipped, file_hz, self.out_hz)
-        field = self.model.receptive_field_frames
-        most_s = MAX_TAIL_S if field is None else field / self.model_hz + self._resamples * _RESAMPLER_S
-        blocks = stages.with_tail(blocks, length, self.out_hz, options.tail_s, most_s, endless=field is None)
+        blocks = stages.with_tail(blocks, length, tail)
         gain = np.float32(10.0 ** (options.gain_db / 20.0))
         for block in blocks:
             if len(block):
                 yield block if gain == 1.0 else block * gain
+
+    def _tail(self) -> stages.Tail:
+        field = self.model.receptive_field_frames
+        most_s = MAX_TAIL_S if field is None else field / self.model_hz + self._resamples * _RESAMPLER_S
+        return stages.Tail(self.out_hz, self.options.tail_s, most_s, endless=field is None)
+
+    def _silence_frames(self, tail: stages.Tail) -> int:
+        """Of silence that the input has to be followed by for its tail to come out at the other end."""
+        late_s = self.model.latency_frames / self.model_hz + self._resamples * 2 * _RESAMPLER_S
+        return math.ceil((tail.least_frames / self.out_hz + late_s) * self.reader.rate_hz)
 
     def _read(self) -> Iterator[Array]:
         done = 0
