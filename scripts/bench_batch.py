@@ -2,12 +2,14 @@
 
     python scripts/bench_batch.py [--files 2000] [--folder /dev/shm] [--only a2]
 
-Makes files of one second of mono noise at 48 kHz, renders them with `backline.batch.run` and a journal, and runs
-as many frames through as many engines on as many threads with nothing else around them: a reset for each file,
-then its frames in one call. In turn, several times; the figures are medians. `of engine` is the engines' time for
-the files' frames / the batch's. What a batch has to compute beyond them, the tails that it listens for, counts
-against it there; `with tails` has the engines run those, too. Whether --folder is on a disk or in memory
-matters: each output is flushed to it.
+Makes files of one second of mono noise at 48 kHz, renders them with `backline.batch.run` and a journal, and
+runs as many frames through as many engines on as many threads with nothing else around them: a reset for
+each file, then its frames in one call. In turn, several times; the figures are medians of each round's
+quotients of the engines' time and the batch's. A batch has to compute more frames than a file has: the tail
+that it listens for, a receptive field. `of engine` has the engines run those, too; in `without tails` they
+count against the batch. Whether --folder is on a disk or in memory matters: each output is flushed to it.
+`busy` is how many cores the batch had on average: where that is well below --threads and the folder is in
+memory, others were in the way.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,23 +80,28 @@ def tail_frames(model: Model) -> int:
     return model.receptive_field_frames or 0
 
 
-def measure(path: Path, inputs: list[Path], folder: Path, threads: int, repeats: int) -> list[float]:
-    """Seconds of the engines, of the engines with tails, and of the batch."""
+def measure(path: Path, inputs: list[Path], folder: Path, threads: int, repeats: int) -> dict[str, float]:
+    """Medians of all rounds: `of_engine` and `without_tails` in percent, `busy`, and milliseconds per file."""
     model = api.load(path)
     out = folder / "out"
-    jobs = [Job(ModelChoice(path), source, out / source.name) for source in inputs]
-    with_tails = RATE_HZ + tail_frames(model)
-    runs: list[Callable[[], float]] = [
-        lambda: engines_alone(model, len(inputs), RATE_HZ, threads),
-        lambda: engines_alone(model, len(inputs), with_tails, threads),
-        lambda: batch(jobs, out, threads),
-    ]
-    found: list[list[float]] = [[] for _ in runs]
+    jobs = [Job(ModelChoice(str(path)), source, out / source.name) for source in inputs]
+    found: dict[str, list[float]] = {}
     for _ in range(repeats):
-        for times, each in zip(found, runs, strict=True):
-            times.append(each())
+        without_s = engines_alone(model, len(inputs), RATE_HZ, threads)
+        engines_s = engines_alone(model, len(inputs), RATE_HZ + tail_frames(model), threads)
+        own = time.process_time()
+        batch_s = batch(jobs, out, threads)
+        round_ = {
+            "engine_ms": 1e3 * engines_s / len(inputs),
+            "batch_ms": 1e3 * batch_s / len(inputs),
+            "busy": (time.process_time() - own) / batch_s,
+            "of_engine": 100.0 * engines_s / batch_s,
+            "without_tails": 100.0 * without_s / batch_s,
+        }
+        for name, value in round_.items():
+            found.setdefault(name, []).append(value)
     shutil.rmtree(out)
-    return [statistics.median(times) for times in found]
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def main() -> None:
@@ -114,14 +120,11 @@ def main() -> None:
         print(f"{processor()}, {options.threads} threads, {options.files} files of 1 s below {folder.parent}")
         print(f"load before: {os.getloadavg()[0]:.1f}")
         for model in [options.only] if options.only else MODELS:
-            engine_s, tails_s, batch_s = measure(
-                models[model], inputs, folder, options.threads, options.repeats
-            )
-            percent, with_tails = 100.0 * engine_s / batch_s, 100.0 * tails_s / batch_s
+            found = measure(models[model], inputs, folder, options.threads, options.repeats)
             print(
-                f"{model:12} engines {engine_s:6.2f} s, with tails {tails_s:6.2f} s, batch {batch_s:6.2f} s: "
-                f"{percent:5.1f} % of engine, with tails {with_tails:5.1f} %  "
-                f"{'ok' if percent >= TARGET else 'MISSED'}",
+                "{:12} engines {engine_ms:6.2f} ms a file, batch {batch_ms:6.2f} ms, busy {busy:.2f}: "
+                "{of_engine:5.1f} % of engine, {without_tails:5.1f} % without tails".format(model, **found),
+                "ok" if found["of_engine"] >= TARGET else "MISSED",
                 flush=True,
             )
 

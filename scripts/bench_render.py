@@ -2,10 +2,10 @@
 
     python scripts/bench_render.py [--minutes 10] [--folder /dev/shm] [--only a2]
 
-Noise at 48 kHz, mono and stereo, through `render_file` on one thread and on several, in turn, and whether the files
-are equal to the bit. `speed-up` is the median of the runs' quotients, `busy` how many cores the runs on several threads
-had on average: where that is below their number others were in the way. The last line is a whole
-`backline render --threads 1` of 60 s of mono, start-up and all, on one core.
+Noise at 48 kHz, mono and stereo, through `render_file` on one thread and on several, in turn, and whether the
+files are equal to the bit. `speed-up` is the median of the runs' quotients, `busy` how many cores the runs on
+several threads had on average: where that is below their number others were in the way. The last line is a
+whole `backline render --threads 1` of 60 s of mono, start-up and all, on one core.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def compare(model: Model, source: Path, threads: int, repeats: int) -> tuple[flo
 def from_the_shell(model: Path, source: Path, repeats: int) -> float:
     """Seconds that the whole command takes on one core."""
     target = source.with_name("shell.wav")
-    command = [sys.executable, "-m", "backline", "render", model, source, "-o", target, "--overwrite"]
+    command = [sys.executable, "-m", "backline", "render", model, source, "-o", target, "--force"]
     found = []
     for _ in range(repeats):
         with pinned():

@@ -69,7 +69,7 @@ def test_parts_are_long_beside_what_is_computed_twice(monkeypatch, frames):
     monkeypatch.undo()
     model = backline.conv1d(np.ones((1, 1, 3)), dilation=1000)
     found = list(islice(part_sizes(model, 2, 4, frames), 200))
-    assert 8 * 2001 <= min(found)
+    assert min(found) >= 8 * 2001
     # All that are in memory: one for each of four threads, one that waits, and one that is being written.
     assert max(found) * 2 * (4 + 2) <= 2**22
     if frames == 10**6:

@@ -10,6 +10,7 @@ There is no recursive filter in NumPy: the K-weighting runs in C, in float64.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -142,8 +143,9 @@ class LoudnessMeter:
         return _gated_lufs(np.array(self._powers), self.rate_hz)
 
 
+@functools.lru_cache(maxsize=4)
 def _sections(rate_hz: float) -> Any:
-    """The K-weighting as C has it."""
+    """The K-weighting as C has it; only read."""
     b, a = k_weighting(rate_hz)
     return ffi.new("bl_section[2]", [(list(b[i]), list(a[i, 1:])) for i in range(2)])
 

@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 
 _EXACT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
 _WIDER_THAN_FLOAT32 = frozenset({"PCM_32", "DOUBLE", "ALAC_32"})
+#: Frames of all channels that are read from a file at a time.
+_BLOCK_VALUES = 1 << 16
 #: Around a resampler, what it needs of the future at either rate, and more.
 _RESAMPLER_S = 0.02
 
@@ -283,9 +285,7 @@ class Take:
         tap = stages.Tap(source) if options.mix < 1.0 else None
         blocks = stages.converted(tap or source, file_hz, self.model_hz)
         frames = self._heard and resampled_frames(self._heard, file_hz, self.model_hz)
-        blocks = processed(
-            blocks, self.model, self._in_channels, self._threads, frames, lambda: source.ended
-        )
+        blocks = processed(blocks, self.model, self._in_channels, self._threads, frames, lambda: source.ended)
         blocks = stages.without_first(blocks, self.model.latency_frames)
         blocks = stages.converted(blocks, self.model_hz, self.out_hz)
         blocks = stages.finite(blocks, self.model.name, str(self.reader.path))
@@ -312,7 +312,10 @@ class Take:
     def _read(self) -> Iterator[Array]:
         done = 0
         total = self._heard
-        for block in self.reader.blocks(BLOCK_FRAMES, self._first, self._stop):
+        # Of a file much at a time; of a pipe only what comes soon.
+        is_file = isinstance(self.reader, AudioReader)
+        frames = max(1, _BLOCK_VALUES // self.reader.channels) if is_file else BLOCK_FRAMES
+        for block in self.reader.blocks(frames, self._first, self._stop):
             yield block
             # Reached when the consumer asks for the next one, having dealt with this one.
             done += len(block)

@@ -6,7 +6,6 @@ ever: only its channels, which are streams of their own, run side by side."""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -71,7 +70,9 @@ def processed(
 
 def uses(model: Model, channels: int, threads: int) -> int:
     """How many of `threads` a model can use over one signal."""
-    return threads if most_part_frames(model, channels, threads) else min(threads, model.streams_for(channels))
+    return (
+        threads if most_part_frames(model, channels, threads) else min(threads, model.streams_for(channels))
+    )
 
 
 def most_part_frames(model: Model, channels: int, threads: int) -> int:
@@ -84,8 +85,8 @@ def most_part_frames(model: Model, channels: int, threads: int) -> int:
 def part_sizes(model: Model, channels: int, threads: int, frames: int | None) -> Iterator[int]:
     """Frames of one part after the other, without end: all but the first and last few as long as can be.
 
-    Short ones at the beginning let all threads begin at once, and at the end of a signal of `frames` frames end at
-    once.
+    Short ones at the beginning let all threads begin at once, and at the end of a signal of `frames` frames
+    end at once.
     """
     most, step = most_part_frames(model, channels, threads), step_frames(model)
     least = max(_LEAST_FRAMES, _LEAST_FIELDS * (again_frames(model) or 0))
@@ -143,9 +144,14 @@ def cut(blocks: Iterable[Audio], frames: int, ended: Callable[[], bool] = lambda
 
 
 def overlapping(
-    blocks: Iterable[Audio], channels: int, sizes: Iterator[int], again: int, ended: Callable[[], bool], step: int
+    blocks: Iterable[Audio],
+    channels: int,
+    sizes: Iterator[int],
+    again: int,
+    ended: Callable[[], bool],
+    step: int,
 ) -> Iterator[tuple[Audio, int]]:
-    """Cut blocks into parts of `sizes`, all of them multiples of `step`; once it has ended, into shorter ones.
+    """Cut blocks into parts of `sizes`, multiples of `step` all; once it has ended, into shorter ones.
 
     Yields
     ------
