@@ -64,7 +64,9 @@ def build() -> ModuleType:
 def audio_sources(build: ModuleType) -> dict[Path, list[str]]:
     """The [audio] files of the C library, with the flags of their own."""
     isas = {SOURCES / "kernels" / f"isa_{isa}.c": flags for isa, flags in build.target_isas().items()}
-    threads = [SOURCES / name for name in ("host.c", "voices.c", "guard.c", "engine.c", "timer.c")]
+    threads = [
+        SOURCES / name for name in ("host.c", "voices.c", "guard.c", "engine.c", "timer.c", "loudness.c")
+    ]
     plain = [*threads, *sorted((SOURCES / "ops").glob("*.c"))]
     return {**{path: [] for path in plain}, **isas}
 

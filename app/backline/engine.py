@@ -6,6 +6,8 @@ streams of it. `Model` and `Stream` are what users hold.
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -203,6 +205,11 @@ class Model:
     def receptive_field_frames(self) -> int | None:
         """As `Program.receptive_field_frames`."""
         return self.program.receptive_field_frames
+
+    @functools.cached_property
+    def step_frames(self) -> int:
+        """The frames in which all rates inside the model meet: it does the same thing after as many."""
+        return math.lcm(*(signal.rate.denominator for signal in self.graph.signals.values()))
 
     @property
     def metadata(self) -> Mapping[str, Any]:

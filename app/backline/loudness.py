@@ -5,23 +5,24 @@ blocks of 400 ms with 75 % overlap, an absolute gate at -70 LKFS and a relative 
 it. The recommendation gives the filters as coefficients at 48 kHz; other rates use the analogue prototypes
 behind them (as in libebur128), which give those very coefficients at 48 kHz.
 
-There is no recursive filter in NumPy, so the K-weighting runs by fast convolution: its response falls below
-1e-12 within 150 ms, and what wraps around in a block that keeps that much of the past is below rounding.
+There is no recursive filter in NumPy: the K-weighting runs in C, in float64.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .native import ffi, lib
 
 _GATES_PER_BLOCK = 4  # 400 ms in steps of 100 ms
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
 _OFFSET_LU = -0.691
-_MEMORY_SECONDS = 0.15
 #: Below this rate the shelf of the K-weighting does not fit under half the rate.
 LOWEST_RATE_HZ = 4000.0
 
@@ -57,21 +58,10 @@ def k_weighting(rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64
     return b, np.array([np.array(shelf_a) / a0, pass_a])
 
 
-@functools.lru_cache(maxsize=4)
-def _k_response(rate_hz: float, size: int) -> NDArray[np.complex128]:
-    """Kept, because it takes longer than measuring a second."""
-    z = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
-    powers = np.stack([np.ones_like(z), z, z * z])
-    b, a = k_weighting(rate_hz)
-    response = np.asarray(np.prod((b @ powers) / (a @ powers), axis=0)[:, np.newaxis])
-    response.setflags(write=False)
-    return response
-
-
 class LoudnessMeter:
-    """Measures a stream of blocks; the figures do not depend on how it is cut.
+    """Measures a stream of blocks; the figures do not depend, to the bit, on how it is cut.
 
-    Memory grows by ten numbers per second of audio.
+    Memory grows by ten numbers per second of audio. What is not finite makes the loudness so from there on.
 
     Parameters
     ----------
@@ -98,16 +88,10 @@ class LoudnessMeter:
         if self._weights.shape != (channels,):
             raise ValueError(f"weights: expected [{channels}], found shape {list(self._weights.shape)}")
         self._measurable = self.rate_hz >= LOWEST_RATE_HZ
-        self._memory = math.ceil(_MEMORY_SECONDS * self.rate_hz)
-        self._size = 1 << (4 * self._memory).bit_length()
-        self._hop = self._size - self._memory
-        self._held = np.zeros((self._size, channels))
-        self._fill = self._memory
+        self._sections = _sections(self.rate_hz) if self._measurable else None
+        self._state = np.zeros((channels, lib.BL_SECTION_STATE))
         self._powers: list[float] = []  # one per finished 100 ms, summed over channels
-        self._step_power = 0.0
-        self._weighted_frames = 0
-        none = np.zeros(0, np.complex128)
-        self._response = _k_response(self.rate_hz, self._size) if self._measurable else none
+        self._power = np.zeros(channels)  # of the unfinished one
 
     def add(self, block: ArrayLike) -> None:
         """Measure the next block: float ``[frames, channels]``, or ``[frames]`` for one channel."""
@@ -117,37 +101,32 @@ class LoudnessMeter:
             raise ValueError(f"expected [frames, {self.channels}], found shape {list(x.shape)}")
         if len(x) == 0:
             return
+        if self._measurable:
+            self._weigh(np.ascontiguousarray(x, np.float64))
         self.frames += len(x)
         self.peak = max(self.peak, float(np.max(x)), -float(np.min(x)))
-        while self._measurable and len(x):
-            taken = min(len(x), self._size - self._fill)
-            self._held[self._fill : self._fill + taken] = x[:taken]
-            self._fill += taken
-            x = x[taken:]
-            if self._fill == self._size:
-                powers = self._weigh(self._hop)
-                self._weighted_frames, self._step_power = self._count(powers, self._powers)
-                self._held[: self._memory] = self._held[self._hop :].copy()
-                self._fill = self._memory
 
-    def _weigh(self, frames: int) -> NDArray[np.float64]:
-        """Power of each of the first `frames` frames after the remembered past, K-weighted: [frames]."""
-        spectrum = np.fft.rfft(self._held, axis=0)
-        spectrum *= self._response
-        y = np.fft.irfft(spectrum, self._size, axis=0)[self._memory : self._memory + frames]
+    def _weigh(self, x: NDArray[np.float64]) -> None:
+        """Add up the power of frames [frames, channels], K-weighted, from one 100 ms border to the next."""
+        start, stop = self.frames, self.frames + len(x)
+        last = len(self._powers) + 1 + math.ceil(10.0 * len(x) / self.rate_hz)
+        ends = _border(np.arange(len(self._powers) + 1, last + 1), self.rate_hz)
+        finished = int(np.count_nonzero(ends <= stop))
+        ends = np.minimum(ends[: finished + 1], stop) - start
+        powers = np.zeros((finished + 1, self.channels))
+        powers[0] = self._power
+        lib.bl_sections_power(
+            self._sections,
+            ffi.from_buffer("double[]", self._state, require_writable=True),
+            ffi.from_buffer("double[]", x),
+            self.channels,
+            ffi.from_buffer("int64_t[]", ends),
+            len(ends),
+            ffi.from_buffer("double[]", powers, require_writable=True),
+        )
         # Not by BLAS, whose threads would spin on the cores that other files are rendered on.
-        return np.asarray(np.einsum("fc,fc,c->f", y, y, self._weights))
-
-    def _count(self, powers: NDArray[np.float64], steps: list[float]) -> tuple[int, float]:
-        """Sum powers up to each 100 ms border into `steps`; return frames counted and what is left over."""
-        start, stop = self._weighted_frames, self._weighted_frames + len(powers)
-        borders = np.arange(len(steps) + 1, math.ceil(10.0 * stop / self.rate_hz) + 2)
-        ends = np.floor(borders * self.rate_hz / 10.0 + 0.5).astype(np.int64)
-        at, left = 0, self._step_power
-        for end in ends[ends <= stop] - start:
-            steps.append(left + float(np.sum(powers[at:end])))
-            at, left = int(end), 0.0
-        return stop, left + float(np.sum(powers[at:]))
+        self._powers += (powers[:-1] * self._weights).sum(axis=1).tolist()
+        self._power = powers[-1]
 
     @property
     def peak_dbfs(self) -> float | None:
@@ -161,21 +140,26 @@ class LoudnessMeter:
         None where it is not measurable: shorter than 400 ms, silent (all below the absolute gate), or a rate
         below `LOWEST_RATE_HZ`.
         """
-        steps = list(self._powers)
-        pending = self._fill - self._memory
-        if self._measurable and pending:
-            held = self._held.copy()
-            self._held[self._fill :] = 0.0
-            self._count(self._weigh(pending), steps)
-            self._held = held
-        return _gated_lufs(np.array(steps), self.rate_hz)
+        return _gated_lufs(np.array(self._powers), self.rate_hz)
+
+
+@functools.lru_cache(maxsize=4)
+def _sections(rate_hz: float) -> Any:
+    """The K-weighting as C has it; only read."""
+    b, a = k_weighting(rate_hz)
+    return ffi.new("bl_section[2]", [(list(b[i]), list(a[i, 1:])) for i in range(2)])
+
+
+def _border(number: NDArray[np.int64], rate_hz: float) -> NDArray[np.int64]:
+    """Frame at which so many times 100 ms have gone by."""
+    return np.asarray(np.floor(number * rate_hz / 10.0 + 0.5), np.int64)
 
 
 def _gated_lufs(steps: NDArray[np.float64], rate_hz: float) -> float | None:
     count = len(steps) - _GATES_PER_BLOCK + 1
     if count < 1:
         return None
-    borders = np.floor(np.arange(len(steps) + 1) * rate_hz / 10.0 + 0.5)
+    borders = _border(np.arange(len(steps) + 1), rate_hz)
     lengths = borders[_GATES_PER_BLOCK:] - borders[:-_GATES_PER_BLOCK]
     powers = sum(steps[i : i + count] for i in range(_GATES_PER_BLOCK)) / lengths
     powers = powers[powers > _power(_ABSOLUTE_GATE_LUFS)]

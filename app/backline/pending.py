@@ -39,11 +39,14 @@ class Draft:
     target, temporary : Path
     overwrite : bool
         Replace an existing target.
+    is_flushed_later : bool
+        Whether what was written is not flushed when it is closed, but when `flush` is called.
     """
 
     target: Path
     temporary: Path
     overwrite: bool = False
+    is_flushed_later: bool = False
 
     @classmethod
     def of(cls, target: Path, *, overwrite: bool = False) -> Draft:
@@ -62,6 +65,20 @@ class Draft:
 
     def __fspath__(self) -> str:
         return os.fspath(self.target)
+
+    def flush(self) -> None:
+        """Have the temporary written to the disk; others may run meanwhile.
+
+        Raises
+        ------
+        AudioFileError
+            The system refuses. The temporary stays.
+        """
+        try:
+            with open(self.temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise refused(self.target, error) from error
 
     def publish(self) -> None:
         """Give the finished temporary its target's name; `sync_folder` makes that last.
@@ -195,14 +212,12 @@ class PendingFile:
             The system refuses. The temporary file is removed.
         """
         try:
-            with open(self.temporary, "rb+") as file:
-                os.fsync(file.fileno())
+            if not self._draft.is_flushed_later:
+                self._draft.flush()
             if self._is_draft:
                 self._open = False
                 return
             self._draft.publish()
-        except OSError as error:
-            raise refused(self._asked, error) from error
         finally:
             self.discard()
         sync_folder(self.temporary.parent)

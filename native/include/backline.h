@@ -322,6 +322,27 @@ void bl_engine_set(bl_engine *engine, int32_t knob, float value, int64_t at_fram
 void bl_engine_process(bl_engine *engine, const float *in, int64_t in_stride, float *out, int64_t out_stride,
                        int64_t frames);
 
+/* MEASURING. What a loudness meter needs and Python has no recursion for, in double precision. */
+
+/* A second-order filter section: y[n] = b[0] x[n] + b[1] x[n-1] + b[2] x[n-2] - a[0] y[n-1] - a[1] y[n-2]. */
+typedef struct bl_section {
+    double b[3];
+    double a[2];
+} bl_section;
+
+enum {
+    BL_SECTION_STATE = 6 /* numbers that two sections in a row remember of one channel */
+};
+
+/* Run `x` [frame][channel] through two sections in turn, every channel for itself, and add up the squares of
+ * what comes out: of frames 0 to ends[0] - 1 onto powers[0][channel], from there to ends[1] - 1 onto
+ * powers[1][channel] and so on. `ends` [count] does not fall; `x` is read up to the last of them. `state`
+ * [channel][BL_SECTION_STATE] is zero to begin with and goes on from call to call: sums do not depend, to the bit,
+ * on how a signal is cut into calls, nor on the machine. Nothing overlaps. Denormal numbers count as 0; what is
+ * not finite stays in the state. [audio] */
+void bl_sections_power(const bl_section sections[2], double *state, const double *x, int32_t channels,
+                       const int64_t *ends, int32_t count, double *powers);
+
 /* BENCHMARKS. Whole runs of equal blocks without a step outside of C between them. */
 
 /* What an engine is given and where its answers go. Block n reads `block_frames` frames from the block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -193,8 +194,10 @@ class AudioWriter:
             )
 
     def _failed(self, error: BaseException, doing: str = "cannot be written") -> AudioFileError:
+        # Whoever else wrote there may have made room since.
+        is_full = os.strerror(errno.ENOSPC).lower() in str(error).lower()
         with contextlib.suppress(OSError):
-            if shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16:
+            if is_full or shutil.disk_usage(os.path.realpath(self.path.parent)).free < 1 << 16:
                 return DiskFull(f"{self.path}: cannot be written: the disk is full")
         return AudioFileError(f"{self.path}: {doing}: {reason_of(error)}")
 

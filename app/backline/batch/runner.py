@@ -9,7 +9,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..audiofile import PathLike
@@ -258,7 +258,7 @@ class _Run:
                 journal.note_time(task.job.target, found.output.mtime_ns)
             for each in self._finished:
                 journal.note_input(each.task.job.source, each.made.source)
-                report = json.dumps(asdict(each.made.report), default=str)
+                report = json.dumps(vars(each.made.report), default=str)
                 journal.note_finished(each.task.draft, each.made.output, report)
             for task in batch:
                 journal.note_started(task.draft)

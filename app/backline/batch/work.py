@@ -10,7 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from .. import api
@@ -178,7 +178,7 @@ def load(choice: ModelChoice) -> LoadedModel:
 
 def settings_of(job: Job) -> dict[str, object]:
     """A job's options as plain values; what the model is and does is in the model's hash."""
-    return asdict(job.options)
+    return dict(vars(job.options))
 
 
 def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str, str]:

@@ -6,14 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from ..errors import BacklineError
+from ..pending import Draft
 from .events import Event, Progress, Started
 from .staged import perform
 from .work import Made, ModelCache, Task, UpToDate
 
 _PROGRESS_SECONDS = 0.1
+#: Flushes at a time: file systems make several into one.
+_FLUSHERS = 4
 
 
 class Cancelled(Exception):
@@ -56,7 +60,8 @@ class Workers(Protocol):
 class Threads:
     """Workers that are threads; the engine lets them run side by side.
 
-    A job that is begun while there are fewer of them than threads gets the rest to compute with.
+    A job that is begun while there are fewer of them than threads gets the rest to compute with. What is made
+    is flushed to the disk by threads of their own, so that nobody who could compute waits for a disk.
 
     Parameters
     ----------
@@ -72,6 +77,7 @@ class Threads:
         self._say = say
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="backline-render")
+        self._flushers = ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="backline-flush")
         self._lock = threading.Lock()
         self._open_jobs = 0
 
@@ -79,13 +85,27 @@ class Threads:
         """See `Workers`."""
         with self._lock:
             self._open_jobs += 1
-        future = self._pool.submit(self._perform, task)
-        future.add_done_callback(self._ended)
-        return future
+        outcome: Future[Made | UpToDate] = Future()
+        self._pool.submit(self._run, task, outcome)
+        return outcome
 
-    def _ended(self, _: Future[Made | UpToDate]) -> None:
-        with self._lock:
-            self._open_jobs -= 1
+    def _run(self, task: Task, outcome: Future[Made | UpToDate]) -> None:
+        draft = task.draft
+        here = draft if isinstance(draft, Draft) else None
+        try:
+            if here is not None:
+                task = replace(task, draft=replace(here, is_flushed_later=True))
+            result = self._perform(task)
+        except BaseException as error:
+            outcome.set_exception(error)
+            return
+        finally:
+            with self._lock:
+                self._open_jobs -= 1
+        if here is not None and isinstance(result, Made):
+            self._flushers.submit(_flush, here, result, outcome)
+        else:
+            outcome.set_result(result)
 
     def _perform(self, task: Task) -> Made | UpToDate:
         if self._stop.is_set():
@@ -113,3 +133,13 @@ class Threads:
     def close(self) -> None:
         """See `Workers`."""
         self._pool.shutdown(wait=True)
+        self._flushers.shutdown(wait=True)
+
+
+def _flush(draft: Draft, made: Made, outcome: Future[Made | UpToDate]) -> None:
+    try:
+        draft.flush()
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(made)

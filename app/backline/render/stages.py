@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Source:
         Which channels to make of them; as they are by default.
     channels : int
         Of what is yielded.
+    silence_frames : int
+        How many of them are asked for, as far as one can know.
 
     Attributes
     ----------
@@ -42,10 +45,17 @@ class Source:
         Whether that is all.
     """
 
-    def __init__(self, blocks: Iterable[Array], picks: ChannelMap | None, channels: int) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[Array],
+        picks: ChannelMap | None,
+        channels: int,
+        silence_frames: int = BLOCK_FRAMES,
+    ) -> None:
         self._blocks = blocks
         self._picks = picks
         self._channels = channels
+        self._silence_frames = max(1, silence_frames)
         self.frames = 0
         self.ended = False
 
@@ -54,7 +64,9 @@ class Source:
             self.frames += len(block)
             yield block if self._picks is None else picked(block, self._picks)
         self.ended = True
-        silence = np.zeros((BLOCK_FRAMES, self._channels), np.float32)
+        # In blocks of equal length, so that nothing is computed in vain.
+        count = -(-self._silence_frames // BLOCK_FRAMES)
+        silence = np.zeros((-(-self._silence_frames // count), self._channels), np.float32)
         while True:
             yield silence
 
@@ -126,33 +138,57 @@ class Length:
         return resampled_frames(max(0, self._source.frames - self._skipped), *self._rates)
 
 
-def with_tail(
-    blocks: Iterable[Array],
-    length: Length,
-    rate_hz: float,
-    tail_s: float | None,
-    most_s: float,
-    endless: bool,
-) -> Iterator[Array]:
-    """End a stream that silence follows: as long as its input, and then as long as it sounds.
+@dataclass(frozen=True)
+class Tail:
+    """What of the silence after its input a stream is listened to for.
 
-    A window of 10 ms sounds if it changes by more than -90 dBFS; a constant is no sound.
-
-    Parameters
+    Attributes
     ----------
-    blocks : iterable
-    length : Length
     rate_hz : float
-    tail_s : float, optional
-        Exactly that long; as long as it sounds by default.
+    asked_s : float or None
+        Exactly that long; as long as it sounds if None.
     most_s : float
         The longest tail that is looked for.
     endless : bool
         Whether the tail could be longer than that, so that half a second of silence ends it.
     """
-    window = max(1, round(_WINDOW_S * rate_hz))
-    most = math.ceil((most_s if tail_s is None else tail_s) * rate_hz)
-    patience = math.ceil(_SILENCE_S * rate_hz) if endless and tail_s is None else most + window
+
+    rate_hz: float
+    asked_s: float | None
+    most_s: float
+    endless: bool
+
+    @property
+    def window_frames(self) -> int:
+        """What sounds or does not sound as a whole."""
+        return max(1, round(_WINDOW_S * self.rate_hz))
+
+    @property
+    def most_frames(self) -> int:
+        """The longest it can be, but for the rest of a window."""
+        return math.ceil((self.most_s if self.asked_s is None else self.asked_s) * self.rate_hz)
+
+    @property
+    def patience_frames(self) -> int:
+        """How long a silence ends it."""
+        if self.endless and self.asked_s is None:
+            return math.ceil(_SILENCE_S * self.rate_hz)
+        return self.most_frames + self.window_frames
+
+    @property
+    def least_frames(self) -> int:
+        """Frames after the input's end that have to be seen in any case."""
+        if self.asked_s is not None:
+            return self.most_frames
+        return -(-min(self.most_frames, self.patience_frames) // self.window_frames) * self.window_frames
+
+
+def with_tail(blocks: Iterable[Array], length: Length, tail: Tail) -> Iterator[Array]:
+    """End a stream that silence follows: as long as its input, and then as long as it sounds.
+
+    A window of 10 ms sounds if it changes by more than -90 dBFS; a constant is no sound.
+    """
+    window, most, patience = tail.window_frames, tail.most_frames, tail.patience_frames
     done = 0
     held = np.zeros((0, 0), np.float32)
     quiet: list[Array] = []
@@ -166,7 +202,7 @@ def with_tail(
             continue
         rest = block[inside:]
         held = np.concatenate([held, rest]) if held.size else rest
-        if tail_s is not None:
+        if tail.asked_s is not None:
             if len(held) >= most:
                 yield held[:most]
                 return
@@ -178,8 +214,8 @@ def with_tail(
                 yield np.concatenate(quiet)
                 done += window * len(quiet)
                 quiet = []
-            tail = done - nominal + window * len(quiet)
-            if tail >= most or window * len(quiet) >= patience:
+            seen = done - nominal + window * len(quiet)
+            if seen >= most or window * len(quiet) >= patience:
                 return
 
 

@@ -45,6 +45,8 @@ Progress = Callable[[float, float | None], None]
 
 _EXACT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
 _WIDER_THAN_FLOAT32 = frozenset({"PCM_32", "DOUBLE", "ALAC_32"})
+#: Frames of all channels that are read from a file at a time.
+_BLOCK_VALUES = 1 << 16
 #: Around a resampler, what it needs of the future at either rate, and more.
 _RESAMPLER_S = 0.02
 
@@ -225,11 +227,12 @@ class Take:
     def blocks(self) -> Iterator[Array]:
         """Yield the output, before its level is normalised."""
         file_hz, options = self.reader.rate_hz, self.options
-        source = stages.Source(self._read(), self._picks, self._in_channels)
+        tail = self._tail()
+        source = stages.Source(self._read(), self._picks, self._in_channels, self._silence_frames(tail))
         tap = stages.Tap(source) if options.mix < 1.0 else None
         blocks = stages.converted(tap or source, file_hz, self.model_hz)
         frames = self._heard and resampled_frames(self._heard, file_hz, self.model_hz)
-        blocks = processed(blocks, self.model, self._in_channels, self._threads, frames)
+        blocks = processed(blocks, self.model, self._in_channels, self._threads, frames, lambda: source.ended)
         blocks = stages.without_first(blocks, self.model.latency_frames)
         blocks = stages.converted(blocks, self.model_hz, self.out_hz)
         blocks = stages.finite(blocks, self.model.name, str(self.reader.path))
@@ -237,18 +240,29 @@ class Take:
             blocks = stages.mixed(blocks, tap, options.mix, file_hz, self.out_hz)
         blocks = stages.without_first(blocks, self._skipped * self.out_hz // file_hz)
         length = stages.Length(source, self._skipped, file_hz, self.out_hz)
-        field = self.model.receptive_field_frames
-        most_s = MAX_TAIL_S if field is None else field / self.model_hz + self._resamples * _RESAMPLER_S
-        blocks = stages.with_tail(blocks, length, self.out_hz, options.tail_s, most_s, endless=field is None)
+        blocks = stages.with_tail(blocks, length, tail)
         gain = np.float32(10.0 ** (options.gain_db / 20.0))
         for block in blocks:
             if len(block):
                 yield block if gain == 1.0 else block * gain
 
+    def _tail(self) -> stages.Tail:
+        field = self.model.receptive_field_frames
+        most_s = MAX_TAIL_S if field is None else field / self.model_hz + self._resamples * _RESAMPLER_S
+        return stages.Tail(self.out_hz, self.options.tail_s, most_s, endless=field is None)
+
+    def _silence_frames(self, tail: stages.Tail) -> int:
+        """Of silence that the input has to be followed by for its tail to come out at the other end."""
+        late_s = self.model.latency_frames / self.model_hz + self._resamples * 2 * _RESAMPLER_S
+        return math.ceil((tail.least_frames / self.out_hz + late_s) * self.reader.rate_hz)
+
     def _read(self) -> Iterator[Array]:
         done = 0
         total = self._heard
-        for block in self.reader.blocks(BLOCK_FRAMES, self._first, self._stop):
+        # Of a file much at a time; of a pipe only what comes soon.
+        is_file = self.reader.frames is not None
+        frames = max(1, _BLOCK_VALUES // self.reader.channels) if is_file else BLOCK_FRAMES
+        for block in self.reader.blocks(frames, self._first, self._stop):
             yield block
             # Reached when the consumer asks for the next one, having dealt with this one.
             done += len(block)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 
@@ -18,18 +18,25 @@ import numpy as np
 from ..engine import Audio, Model, Stream
 from ..graph import Graph
 
-#: Frames of all channels of a part, at most: several parts are in memory at a time.
-_MOST_FRAMES = 1 << 20
-#: A part is at least so many times as long as what is computed twice.
-_LEAST_FIELDS = 8
-#: Parts that each thread should get of a signal whose length is known, so that all end together.
-_PARTS = 4
-#: Frames at a time where channels run side by side.
-_BLOCK_FRAMES = 1 << 16
+#: Frames of all channels of all parts that are in memory at a time.
+_MOST_FRAMES = 1 << 22
+#: A part is at least so many times as long as what is computed twice, and so long in any case.
+_LEAST_FIELDS, _LEAST_FRAMES = 8, 1 << 14
+#: What each thread should still get, in parts, of a signal whose length is known: so that all end together.
+_PARTS = 2
+#: Frames of all channels at a time where channels run side by side, and where parts are handed on.
+_BLOCK_FRAMES = 1 << 17
+#: Blocks that are handed over there beforehand.
+_AHEAD = 2
 
 
 def processed(
-    blocks: Iterable[Audio], model: Model, channels: int, threads: int = 1, frames: int | None = None
+    blocks: Iterable[Audio],
+    model: Model,
+    channels: int,
+    threads: int = 1,
+    frames: int | None = None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Iterator[Audio]:
     """Run a model over blocks, from its settled state.
 
@@ -44,40 +51,60 @@ def processed(
         How many may compute; the result does not depend on it.
     frames : int, optional
         Of all blocks together, if that is known.
+    ended : callable, optional
+        Whether the signal has ended by the last block that was taken, and what is still to come is asked for
+        one by one.
 
     Yields
     ------
     float32 array [frames, output channels]
     """
-    part = part_frames(model, channels, threads, frames)
-    if threads > 1 and part:
-        return _side_by_side(blocks, model, channels, threads, part)
-    if threads > 1 and min(threads, model.streams_for(channels)) > 1:
-        return _each_channel(blocks, model, channels, threads)
+    streams = model.streams_for(channels)
+    has_parts = threads > 1 and most_part_frames(model, channels, threads) > 0
+    if min(threads, streams) > 1 and (streams % threads == 0 or not has_parts):
+        parts = cut(blocks, max(1, _BLOCK_FRAMES // channels), ended)
+        return _each_channel(parts, model, channels, threads, ended)
+    if has_parts:
+        sizes = part_sizes(model, channels, threads, frames)
+        heard = overlapping(blocks, channels, sizes, again_frames(model) or 0, ended, step_frames(model))
+        return _side_by_side(heard, model, channels, threads, ended)
     return _one_after_the_other(blocks, model, channels)
 
 
 def uses(model: Model, channels: int, threads: int) -> int:
     """How many of `threads` a model can use over one signal."""
-    if part_frames(model, channels, threads, None):
-        return threads
-    return min(threads, model.streams_for(channels))
+    return (
+        threads if most_part_frames(model, channels, threads) else min(threads, model.streams_for(channels))
+    )
 
 
-def part_frames(model: Model, channels: int, threads: int, frames: int | None) -> int:
-    """Frames of a part that can be rendered by itself; 0 where there are none such."""
-    again = again_frames(model)
-    most = _MOST_FRAMES // channels
-    if again is None or again * _LEAST_FIELDS > most:
-        return 0
-    wanted = most if frames is None else frames // (_PARTS * threads)
-    step = step_frames(model)
-    return max(step, min(most, max(wanted, again * _LEAST_FIELDS)) // step * step)
+def most_part_frames(model: Model, channels: int, threads: int) -> int:
+    """Frames of the longest part that can be rendered by itself; 0 where there are none such."""
+    again, step = again_frames(model), step_frames(model)
+    most = _MOST_FRAMES // (channels * (threads + 2)) // step * step
+    return 0 if again is None or again * _LEAST_FIELDS > most else most
+
+
+def part_sizes(model: Model, channels: int, threads: int, frames: int | None) -> Iterator[int]:
+    """Frames of one part after the other, without end: all but the first and last few as long as can be.
+
+    Short ones at the beginning let all threads begin at once, and at the end of a signal of `frames` frames
+    end at once.
+    """
+    most, step = most_part_frames(model, channels, threads), step_frames(model)
+    least = max(_LEAST_FRAMES, _LEAST_FIELDS * (again_frames(model) or 0))
+    done, longest = 0, least
+    while True:
+        wanted = longest if frames is None else min(longest, (frames - done) // (_PARTS * threads))
+        size = max(step, min(most, max(least, wanted)) // step * step)
+        yield size
+        done += size
+        longest = min(most, 2 * longest)
 
 
 def step_frames(model: Model) -> int:
     """What a part has to begin at multiples of: the frames in which all rates inside the model meet."""
-    return math.lcm(*(signal.rate.denominator for signal in model.graph.signals.values()))
+    return model.step_frames
 
 
 def again_frames(model: Model) -> int | None:
@@ -112,25 +139,63 @@ def _one_after_the_other(blocks: Iterable[Audio], model: Model, channels: int) -
             yield _columns(stream.process(block))
 
 
-def cut(blocks: Iterable[Audio], frames: int) -> Iterator[Audio]:
-    """Cut blocks anew: all but the last get that many frames."""
+def cut(blocks: Iterable[Audio], frames: int, ended: Callable[[], bool] = lambda: False) -> Iterator[Audio]:
+    """Cut blocks anew: all but the last get that many frames, or less once `ended` says so.
+
+    Who waits for a little more would then have to wait for all of a block.
+    """
     held: list[Audio] = []
     count = 0
     for block in blocks:
         held.append(block)
         count += len(block)
-        if count >= frames:
+        if count >= frames or (ended() and count):
             whole = np.concatenate(held)
-            for start in range(0, count - frames + 1, frames):
-                yield whole[start : start + frames]
-            rest = whole[count // frames * frames :].copy()
-            held, count = [rest], len(rest)
+            used = count if ended() else count // frames * frames
+            for start in range(0, used, frames):
+                yield whole[start : min(start + frames, used)]
+            held, count = [whole[used:].copy()], count - used
     if count:
         yield np.concatenate(held)
 
 
+def overlapping(
+    blocks: Iterable[Audio],
+    channels: int,
+    sizes: Iterator[int],
+    again: int,
+    ended: Callable[[], bool],
+    step: int,
+) -> Iterator[tuple[Audio, int]]:
+    """Cut blocks into parts of `sizes`, multiples of `step` all; once it has ended, into shorter ones.
+
+    Yields
+    ------
+    float32 array [frames, channels]
+        The frames of a part, after `again` frames before it or as many as there are.
+    int
+        How many these are.
+    """
+    before = np.zeros((0, channels), np.float32)
+    held: list[Audio] = []
+    count, size = 0, next(sizes)
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        while count >= size or (ended() and count >= step):
+            length = min(size, count // step * step)
+            last, count = held.pop(), count - length  # what is left over is of the last block
+            heard = np.concatenate([before, *held, last[: len(last) - count]])
+            held = [last[len(last) - count :]] if count else []
+            yield heard, len(before)
+            before = heard[max(0, len(heard) - again) :].copy()
+            size = next(sizes)
+    if count:
+        yield np.concatenate([before, *held]), len(before)
+
+
 def _side_by_side(
-    blocks: Iterable[Audio], model: Model, channels: int, threads: int, part: int
+    parts: Iterable[tuple[Audio, int]], model: Model, channels: int, threads: int, ended: Callable[[], bool]
 ) -> Iterator[Audio]:
     own = threading.local()
     streams: list[Stream] = []
@@ -143,41 +208,50 @@ def _side_by_side(
         made = _columns(own.stream.process(heard))
         return made[again:]
 
-    before = np.zeros((0, channels), np.float32)
-    keep = again_frames(model) or 0
     with _ended(ThreadPoolExecutor(threads, "backline part"), streams) as pool:
         waiting: deque[Future[Audio]] = deque()
-        for block in cut(blocks, part):
-            heard = np.concatenate([before, block])
-            waiting.append(pool.submit(run, heard, len(before)))
-            before = heard[max(0, len(heard) - keep) :]
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
+        for heard, again in parts:
+            waiting.append(pool.submit(run, heard, again))
+            while len(waiting) > (0 if ended() else threads):
+                yield from _pieces(waiting.popleft().result(), channels)
         while waiting:
-            yield waiting.popleft().result()
+            yield from _pieces(waiting.popleft().result(), channels)
 
 
-def _each_channel(blocks: Iterable[Audio], model: Model, channels: int, threads: int) -> Iterator[Audio]:
+def _pieces(made: Audio, channels: int) -> Iterator[Audio]:
+    """In pieces, so that the copies that are made of them on their way are small."""
+    frames = max(1, _BLOCK_FRAMES // channels)
+    for start in range(0, len(made), frames):
+        yield made[start : start + frames]
+
+
+def _each_channel(
+    parts: Iterable[Audio], model: Model, channels: int, threads: int, ended: Callable[[], bool]
+) -> Iterator[Audio]:
     groups = np.array_split(np.arange(channels), min(threads, channels))
     streams = [model.stream(channels=len(group)) for group in groups]
     pools = [ThreadPoolExecutor(1, "backline channel") for _ in groups]
     try:
         waiting: deque[list[Future[Audio]]] = deque()
-        for block in cut(blocks, _BLOCK_FRAMES):
+        for block in parts:
             shares = [np.ascontiguousarray(block[:, group]) for group in groups]
             # A pool of one thread keeps the order of a stream's blocks.
             waiting.append(
                 [pool.submit(each.process, x) for pool, each, x in zip(pools, streams, shares, strict=True)]
             )
-            if len(waiting) > 1:
-                yield np.concatenate([_columns(done.result()) for done in waiting.popleft()], axis=1)
+            while len(waiting) > (0 if ended() else _AHEAD):
+                yield _joined(waiting.popleft())
         while waiting:
-            yield np.concatenate([_columns(done.result()) for done in waiting.popleft()], axis=1)
+            yield _joined(waiting.popleft())
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
         for stream in streams:
             stream.close()
+
+
+def _joined(shares: Iterable[Future[Audio]]) -> Audio:
+    return np.concatenate([_columns(share.result()) for share in shares], axis=1)
 
 
 class _ended:
