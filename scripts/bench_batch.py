@@ -81,7 +81,7 @@ def tail_frames(model: Model) -> int:
 
 
 def measure(path: Path, inputs: list[Path], folder: Path, threads: int, repeats: int) -> dict[str, float]:
-    """Medians of all rounds: `of_engine` and `without_tails` in percent, `busy`, and milliseconds per file."""
+    """Medians of all rounds: milliseconds per file, `busy`, and two ratios in percent."""
     model = api.load(path)
     out = folder / "out"
     jobs = [Job(ModelChoice(str(path)), source, out / source.name) for source in inputs]

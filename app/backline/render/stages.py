@@ -188,10 +188,9 @@ def with_tail(blocks: Iterable[Array], length: Length, tail: Tail) -> Iterator[A
 
     A window of 10 ms sounds if it changes by more than -90 dBFS; a constant is no sound.
     """
-    window, most, patience = tail.window_frames, tail.most_frames, tail.patience_frames
     done = 0
     held = np.zeros((0, 0), np.float32)
-    quiet: list[Array] = []
+    quiet, ended = 0, False  # windows at the beginning of what is held
     for block in blocks:
         nominal = length.frames
         inside = len(block) if nominal is None else min(len(block), nominal - done) if done < nominal else 0
@@ -203,20 +202,51 @@ def with_tail(blocks: Iterable[Array], length: Length, tail: Tail) -> Iterator[A
         rest = block[inside:]
         held = np.concatenate([held, rest]) if held.size else rest
         if tail.asked_s is not None:
-            if len(held) >= most:
-                yield held[:most]
+            if len(held) >= tail.most_frames:
+                yield held[: tail.most_frames]
                 return
             continue
-        while len(held) >= window:
-            part, held = held[:window], held[window:]
-            quiet.append(part)
-            if np.ptp(part, axis=0).max() > QUIET:
-                yield np.concatenate(quiet)
-                done += window * len(quiet)
-                quiet = []
-            seen = done - nominal + window * len(quiet)
-            if seen >= most or window * len(quiet) >= patience:
-                return
+        sounding, quiet, ended = _listen(held, quiet, done - nominal, tail)
+        if sounding:
+            yield held[:sounding]
+            done += sounding
+            held = held[sounding:]
+        if ended:
+            return
+
+
+def _listen(held: Array, quiet: int, before: int, tail: Tail) -> tuple[int, int, bool]:
+    """Go through the windows of what is held, but for the first ones, which are known to be quiet.
+
+    Parameters
+    ----------
+    held : array [frames, channels]
+    quiet : int
+        Windows.
+    before : int
+        Frames of the tail before them.
+    tail : Tail
+
+    Returns
+    -------
+    sounding : int
+        Frames up to the end of the last window that sounds.
+    quiet : int
+        Quiet windows after that.
+    ended : bool
+        Whether that was the tail.
+    """
+    window = tail.window_frames
+    count = len(held) // window
+    windows = held[quiet * window : count * window].reshape(-1, window, held.shape[1])
+    changes = np.ptp(windows, axis=1).max(axis=1, initial=0.0)
+    sounding = 0
+    for number, sounds in enumerate((changes > QUIET).tolist(), quiet + 1):
+        quiet = 0 if sounds else quiet + 1
+        sounding = number if sounds else sounding
+        if before + number * window >= tail.most_frames or quiet * window >= tail.patience_frames:
+            return sounding * window, quiet, True
+    return sounding * window, quiet, False
 
 
 class Tap:
