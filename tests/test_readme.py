@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from backline.cli import main
 TOP = Path(__file__).resolve().parents[1]
 TEXT = (TOP / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+#: Where the README's cluster listens.
+PORT = "8786"
 #: These set up an environment; CI runs them themselves, and this test runs inside what they made.
 SETTING_UP = {"scripts/demo", "scripts/test", ". .venv/bin/activate"}
 
@@ -70,8 +74,37 @@ def test_there_is_something_to_run():
     assert len(commands()) > 10
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if line not in SETTING_UP])
-def test_command(folder, command):
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[str]:
+    """What the README's servers are, on a port that is free; yields the port."""
+    pytest.importorskip(
+        "distributed", reason="the README's cluster needs distributed, which is not installed"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    running = []
+    try:
+        for command in filter(is_server, commands()):
+            words = [sys.executable, "-m", *command.replace(PORT, port).split()]
+            running.append(subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL))
+        yield port
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(60)
+
+
+def is_server(command: str) -> bool:
+    return command.startswith("dask ")
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in commands() if line not in SETTING_UP and not is_server(line)]
+)
+def test_command(folder, command, request):
+    if PORT in command:
+        command = command.replace(PORT, request.getfixturevalue("cluster"))
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", command],

@@ -39,8 +39,8 @@ from .workers import Cancelled, CancelledUnheard, WorkerDied, Workers, WorkersLo
 
 #: How often a task is begun again whose worker died.
 RETRIES = 3
-#: A protocol, a host and a port.
-_ADDRESS = re.compile(r"[a-z]+://\S+:\d{1,5}")
+#: A protocol, a host and a port; or workers that are threads of this process.
+_ADDRESS = re.compile(r"[a-z]+://\S+:\d{1,5}|inproc://\S+")
 _CONNECT_SECONDS = 5.0
 _WORKER_SECONDS = 10.0
 _STOP_SECONDS = 10.0
