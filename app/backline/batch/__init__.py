@@ -13,9 +13,10 @@ knows of a command line. The runner's thread alone writes the journal and gives 
 
 from __future__ import annotations
 
+from ..choice import ModelChoice
 from ..render import RenderOptions
 from .events import Done, Event, Failed, Interrupted, Loaded, Progress, Skipped, Started, Stopped, Summary
-from .jobs import Job, ModelChoice, find_models, find_sources, matrix
+from .jobs import Job, find_models, find_sources, matrix
 from .journal import JOURNAL_NAME, Journal
 from .plan import Planned, describe
 from .runner import run

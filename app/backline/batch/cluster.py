@@ -28,11 +28,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from ..choice import ModelChoice
 from ..errors import AudioFileError, BacklineError, MissingDependency
 from . import drafts, staged, storage
 from .drafts import AnyDraft
 from .events import Event, Loaded, Progress, Started
-from .jobs import ModelChoice
 from .storage import Place, Url, is_url
 from .work import Made, ModelCache, Task, UpToDate
 from .workers import Cancelled, CancelledUnheard, WorkerDied, Workers, WorkersLost

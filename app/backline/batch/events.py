@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..choice import ModelChoice
 from ..errors import BacklineError
 from ..render import RenderReport
-from .jobs import Job, ModelChoice
+from .jobs import Job
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..audiofile import PathLike, format_of, subtype_for
+from ..choice import ModelChoice
 from ..errors import AudioFileError, BacklineError, ModelError
 from ..library import AUDIO_SUFFIXES
 from ..render import RenderOptions
@@ -22,47 +23,8 @@ from .storage import Place, Url, identity, place
 
 #: What a name's template may ask for.
 FIELDS = ("input", "model", "index", "quality", "folder")
-
-
 #: Extensions of the files that are taken from a folder of takes; what has no header is asked for by name.
 _FOUND_SUFFIXES = AUDIO_SUFFIXES - {".raw"}
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A model and how it is set up: everything of a job's sound that is not in its input.
-
-    Attributes
-    ----------
-    path : str
-        A model file, its URL, or the name of a shipped model.
-    quality : float
-        From 0 to 1: which size of a model that comes in several.
-    knobs : tuple of (name, value)
-        Where knobs stand.
-    prewarm : int or None
-        Frames of silence to settle on; None for the model's own.
-    layers : str or None
-        JSON text of the layers of a PyTorch state_dict.
-    gain_in_db, gain_out_db : float
-        Before and after the model.
-    calibrate_dbu : float or None
-        The interface's input level that is 0 dBFS.
-    """
-
-    path: str
-    quality: float = 1.0
-    knobs: tuple[tuple[str, float], ...] = ()
-    prewarm: int | None = None
-    layers: str | None = None
-    gain_in_db: float = 0.0
-    gain_out_db: float = 0.0
-    calibrate_dbu: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name without its suffix."""
-        return place(self.path).stem
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,10 @@ from typing import Any
 
 from .. import library
 from ..audiofile import PathLike
+from ..choice import ModelChoice
 from ..errors import BacklineError, MissingDependency
 from ..render import RenderOptions
-from .jobs import Job, ModelChoice, check
+from .jobs import Job, check
 from .storage import Place, is_url, place
 
 #: Job files are read whole; larger ones are refused.

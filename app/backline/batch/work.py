@@ -5,7 +5,6 @@ The one place that renders.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -13,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from .. import api
-from ..calibration import calibrate
-from ..engine import Model, levelled
-from ..errors import BacklineError, FileExists, ModelError
+from .. import choice as choices
+from ..choice import ModelChoice
+from ..engine import Model
+from ..errors import BacklineError, FileExists
 from ..formats import naming
 from ..formats.backline_file import encode
 from ..pending import Draft
 from ..render import RenderReport, render_file
 from .drafts import AnyDraft
 from .files import Fingerprint, Known
-from .jobs import Job, ModelChoice
+from .jobs import Job
 from .journal import key_of
 from .storage import Url, fetched, fingerprint, hash_of, is_url, stat_of
 
@@ -147,33 +146,10 @@ def load(choice: ModelChoice) -> LoadedModel:
     if is_url(choice.path):
         with fetched(Url(choice.path)) as path:
             return load(replace(choice, path=str(path)))
-    layers = None
-    if choice.layers is not None:
-        try:
-            layers = json.loads(choice.layers)
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{choice.path}: its layers are no JSON: {error}") from None
-    model = api.load(
-        choice.path,
-        quality=choice.quality,
-        prewarm=True if choice.prewarm is None else choice.prewarm,
-        layers=layers,
-        knobs=dict(choice.knobs),
-    )
-    notes = model.notes
-    gains = [choice.gain_in_db, choice.gain_out_db]
+    chosen = choices.load(choice)
     with naming(choice.path):
-        if choice.calibrate_dbu is not None:
-            try:
-                calibration = calibrate(model.metadata, choice.calibrate_dbu)
-            except ModelError as error:
-                raise ModelError(f"calibrate: {error}") from error
-            gains[0] += calibration.input_gain_db
-            gains[1] += calibration.output_gain_db
-            notes = (*notes, *calibration.notes)
-        model = levelled(model, *gains)
-        content = encode(replace(model.graph, name=""))
-    return LoadedModel(model, sha256(content).hexdigest(), notes)
+        content = encode(replace(chosen.model.graph, name=""))
+    return LoadedModel(chosen.model, sha256(content).hexdigest(), chosen.notes)
 
 
 def settings_of(job: Job) -> dict[str, object]:

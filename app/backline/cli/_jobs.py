@@ -18,12 +18,14 @@ from ._tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..batch import Event, Job, ModelChoice, Planned, Summary
+    from ..batch import Event, Job, Planned, Summary
     from ..batch.workers import Workers
+    from ..choice import ModelChoice
     from ..errors import BacklineError
     from ..render import RenderOptions
 
 _PIPE = "-"
+_URL = "://"
 _PATTERN = frozenset("*?[")
 
 
@@ -101,10 +103,9 @@ class What:
     @property
     def _is_plain(self) -> bool:
         """Whether the one input stands for itself, and nothing has to be fetched."""
-        from ..batch.storage import is_url
-
         name = self.files[1]
-        if any(map(is_url, (*self.files, self.output or ""))) or os.path.isdir(name):
+        may_be_url = any(_URL in text for text in (*self.files, self.output or ""))
+        if may_be_url or os.path.isdir(name):  # batches know what is one; they take a while to import
             return False
         return _PATTERN.isdisjoint(name) or os.path.lexists(name)
 

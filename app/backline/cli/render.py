@@ -172,7 +172,7 @@ def render(
     Writes 32-bit float WAV unless told otherwise. The output is in time with the input, as long as it, and
     then as long as it sounds. --matrix and --jobs do only what is missing or has changed.
     """
-    from ..batch import ModelChoice
+    from ..choice import ModelChoice
     from ..render import RenderOptions
 
     dither = not no_dither
@@ -201,7 +201,7 @@ def render(
 
 def render_single(what: What, how: How) -> None:
     """Render one file through one model, by all cores; or a pipe."""
-    from ..batch.work import load
+    from ..choice import load
     from ..machine import cores
     from ..render import folders, plan_targets, render_file
 
