@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_tools import on_terminal, start
 from nam_files import write_wavenet
 from plain_user import open_folder, plain_user
 
@@ -22,13 +22,6 @@ import backline
 from backline.audiofile import AudioWriter, read
 
 COMMANDS = ["render", "live", "info", "verify", "plot", "convert", "devices", "demo"]
-CODE = "import sys; from backline.cli import main; sys.exit(main())"
-
-
-def start(*arguments: object, **options) -> subprocess.Popen[str]:
-    """`backline` as a process of its own."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([sys.executable, "-c", CODE, *map(str, arguments)], **streams)
 
 
 def contents(folder: Path) -> list[str]:
@@ -418,17 +411,8 @@ def test_a_reader_that_leaves_is_no_error(wavenet_file, arguments):
 
 def test_progress_only_on_a_terminal(wavenet_file, take, tmp_path):
     """On a pipe nothing but the result; on a terminal a bar, and on stderr."""
-    pty = pytest.importorskip("pty")
-    mother, child = pty.openpty()
-    process = start("render", wavenet_file, take, "-o", tmp_path / "o.wav", stderr=child)
-    os.close(child)
-    shown = b""
-    with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
-        while piece := os.read(mother, 4096):
-            shown += piece
-    os.close(mother)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    status, out, shown = on_terminal("render", wavenet_file, take, "-o", tmp_path / "o.wav")
+    assert status == 0
     assert out.count("\n") == 1
     assert b"take.wav" in shown
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from batch_tools import Desk, write_take
+from cli_tools import on_terminal, start
 
 import backline
 from backline.audiofile import AudioWriter, read
 from backline.batch import Done, Failed, Job, ModelChoice, Progress, Skipped
 from backline.cli._tally import Tally, clock_text
 from backline.render import RenderReport
-
-
-def start(*arguments: object, **options) -> subprocess.Popen[str]:
-    """The command line in a process of its own."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([sys.executable, "-m", "backline", *map(str, arguments)], **options)
 
 
 @pytest.fixture
@@ -274,19 +266,10 @@ def test_an_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(long_m
 
 @pytest.mark.usefixtures("takes_folder")
 def test_a_bar_on_a_terminal_says_how_fast_and_how_long(long_matrix):
-    pty = pytest.importorskip("pty")
     desk, arguments = long_matrix
     (desk.folder / "takes" / "bad.wav").write_text("nothing to hear")
-    mother, child = pty.openpty()
-    process = start(*arguments, stderr=child)
-    os.close(child)
-    shown = b""
-    with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
-        while piece := os.read(mother, 4096):
-            shown += piece
-    os.close(mother)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
+    status, out, shown = on_terminal(*arguments)
+    assert status == 1
     assert len(out.splitlines()) == 8
     assert re.search(rb"\d of 10, \d+ times real time", shown)
     assert b"1 failed" in shown or b"2 failed" in shown

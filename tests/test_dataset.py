@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from dataset_tools import contents, members
 from graphs import array
 
 import backline
@@ -45,18 +45,6 @@ def takes(tmp_path) -> list[Path]:
 def knobbed() -> backline.Model:
     graph = Graph((Multiply("y", "x", "level"),), "x", 1, "y", knobs=(Knob("level", 1.0, 0.0, 4.0),))
     return backline.Model(graph)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-
-
-def members(folder: Path) -> dict[str, bytes]:
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            found |= {each.name: tar.extractfile(each).read() for each in tar}
-    return found
 
 
 def test_what_is_written(tmp_path, takes, wavenet_file, knobbed):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from dataset_tools import contents, members
 from graphs import array
 
 import backline
@@ -39,18 +38,6 @@ def write(path: Path, x: np.ndarray) -> Path:
 @pytest.fixture
 def takes(tmp_path) -> list[Path]:
     return [write(tmp_path / f"take {number}.wav", array(number, FRAMES, 1)) for number in (1, 2, 3)]
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-
-
-def members(folder: Path) -> dict[str, bytes]:
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            found |= {each.name: tar.extractfile(each).read() for each in tar}
-    return found
 
 
 def items_in(folder: Path) -> list[int]:

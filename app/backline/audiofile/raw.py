@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,17 @@ class RawFormat:
         """Bytes of a frame."""
         return _BYTES[self.subtype] * self.channels
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What libsndfile has to be told."""
+        return {
+            "format": "RAW",
+            "samplerate": self.rate_hz,
+            "channels": self.channels,
+            "subtype": self.subtype,
+            "endian": self.endian,
+        }
+
     @classmethod
     def parse(cls, text: str) -> RawFormat:
         """Read ``RATE,CHANNELS[,SUBTYPE[,ENDIAN]]``.
@@ -72,14 +84,7 @@ class RawFormat:
 
 def decoded(data: bytes, raw: RawFormat) -> Array:
     """Samples of whole frames: float32 [frames, channels]."""
-    with soundfile().SoundFile(
-        io.BytesIO(data),
-        samplerate=raw.rate_hz,
-        channels=raw.channels,
-        format="RAW",
-        subtype=raw.subtype,
-        endian=raw.endian,
-    ) as file:
+    with soundfile().SoundFile(io.BytesIO(data), **raw.keywords) as file:
         block: Array = file.read(dtype="float32", always_2d=True)
     return block
 
@@ -107,15 +112,7 @@ def encoded(x: Array, raw: RawFormat, dithered_from: int | None) -> tuple[bytes,
     library = soundfile()
     buffer = io.BytesIO()
     try:
-        with library.SoundFile(
-            buffer,
-            "w",
-            samplerate=raw.rate_hz,
-            channels=raw.channels,
-            format="RAW",
-            subtype=raw.subtype,
-            endian=raw.endian,
-        ) as file:
+        with library.SoundFile(buffer, "w", **raw.keywords) as file:
             file.write(samples)
             file.flush()
             data = buffer.getvalue()

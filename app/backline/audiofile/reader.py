@@ -71,7 +71,7 @@ class AudioReader:
         self._check_regular()
         library = soundfile()
         try:
-            self._file = library.SoundFile(system_path(self._place), **_stored(raw))
+            self._file = library.SoundFile(system_path(self._place), **({} if raw is None else raw.keywords))
         except TypeError as error:
             raise AudioFileError(
                 f"{self.path}: a raw file does not say what is in it; --raw RATE,CHANNELS,SUBTYPE does"
@@ -214,19 +214,6 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _stored(raw: RawFormat | None) -> dict[str, Any]:
-    """What libsndfile has to be told to open a file."""
-    if raw is None:
-        return {}
-    return {
-        "format": "RAW",
-        "samplerate": raw.rate_hz,
-        "channels": raw.channels,
-        "subtype": raw.subtype,
-        "endian": raw.endian,
-    }
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
