@@ -271,7 +271,7 @@ def test_a_bar_on_a_terminal_says_how_fast_and_how_long(long_matrix):
     status, out, shown = on_terminal(*arguments)
     assert status == 1
     assert len(out.splitlines()) == 8
-    assert re.search(rb"\d of 10, \d+ times real time", shown)
+    assert re.search(rb"\d of 10, [\d.]+ a second, \d+ times real time", shown)
     assert b"1 failed" in shown or b"2 failed" in shown
 
 
@@ -296,7 +296,7 @@ def test_a_tally_by_hand(tmp_path):
     # 44 s in 4 s; 2.5 jobs worked on in 4 s, and 5.5 to go.
     assert tally.times_real_time == pytest.approx(11.0)
     assert tally.seconds_left == pytest.approx(4.0 / 2.5 * 5.5)
-    assert str(tally) == "4 of 10, 11 times real time, 0:09 left, 1 failed"
+    assert str(tally) == "4 of 10, 0.25 a second, 11 times real time, 0:09 left, 1 failed"
     tally.count(Progress(jobs[4], 20.0, 20.0))
     tally.count(Done(jobs[4], report_of(jobs[4], 21.0)))
     assert tally.ended == 5

@@ -62,6 +62,12 @@ class Tally:
         return self.done + self.failed + self.skipped + parts
 
     @property
+    def files_per_second(self) -> float:
+        """Files rendered per second so far."""
+        elapsed = self._clock() - self._start
+        return self.done / elapsed if elapsed else 0.0
+
+    @property
     def times_real_time(self) -> float:
         """Seconds of audio per second so far."""
         elapsed = self._clock() - self._start
@@ -77,6 +83,8 @@ class Tally:
 
     def __str__(self) -> str:
         parts = [f"{self.done + self.failed + self.skipped} of {self.total}"]
+        if self.done:
+            parts.append(f"{self.files_per_second:.3g} a second")
         parts.append(f"{self.times_real_time:.0f} times real time")
         if self.seconds_left is not None:
             parts.append(f"{clock_text(self.seconds_left)} left")
