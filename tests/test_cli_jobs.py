@@ -300,6 +300,10 @@ def test_a_tally_by_hand(tmp_path):
     tally.count(Progress(jobs[4], 20.0, 20.0))
     tally.count(Done(jobs[4], report_of(jobs[4], 21.0)))
     assert tally.ended == 5
+    speed = tally.times_real_time
+    tally.count(Progress(jobs[6], 12.0, 24.0))
+    tally.count(Skipped(jobs[6], "up to date"))
+    assert (tally.ended, tally.times_real_time) == (6, speed)
 
 
 def test_time_as_a_clock_shows_it():

@@ -18,7 +18,7 @@ from backline.audiofile import AudioWriter, read
 from backline.dither import triangular
 from backline.errors import AudioFileError, BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d, Lstm
+from backline.layers import Conv1d, Lstm, Upsample
 from backline.render import RenderOptions, RenderReport, render_file
 from backline.resample import resample
 
@@ -235,6 +235,15 @@ def test_a_part_of_a_file_is_that_part_of_the_whole(render, start_s, duration_s,
     assert np.array_equal(y, model(x)[first:last])
 
 
+@pytest.mark.parametrize("start", [1, 7, 100, 6001, 6003])
+def test_a_part_of_what_a_model_with_slower_rates_inside_makes(render, start):
+    down = Conv1d("a", "x", np.array([[[0.5, -0.25, 1.0, 0.125]]], np.float32), None, stride=6)
+    model = backline.Model(Graph((down, Upsample("y", "a", 6)), "x", 1, "y", name="held"))
+    x = noise(8000)
+    y, _ = render(model, x, start_s=start / RATE_HZ, tail_s=0.0)
+    assert np.array_equal(y, model(x)[start:])
+
+
 def test_a_model_with_feedback_hears_what_is_before_the_part(render):
     x = noise(12 * RATE_HZ)
     model = lstm(0.999)
@@ -255,6 +264,13 @@ def test_a_part_is_in_time_through_resamplers(render, start_s):
     inner = slice(100, -100)
     assert len(y) == 9600
     assert np.abs(y[inner, 0] - 0.5 * np.sin(2 * np.pi * 300 * at[inner])).max() < 1e-3
+
+
+def test_what_is_said_of_a_model_that_remembers_for_longer_than_a_part(render):
+    report = render(backline.conv1d(np.ones((1, 1, 2)), dilation=1 << 18), noise(9), threads=4)[1]
+    assert "a model with so long a memory runs on one core for each channel" in report.notes
+    report = render(lstm(0.5), noise(9), threads=4, tail_s=0.0)[1]
+    assert "a recurrent model runs on one core for each channel" in report.notes
 
 
 def test_a_start_after_the_end(render):

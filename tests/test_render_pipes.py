@@ -269,6 +269,9 @@ def test_errors_about_the_output_are_not_said_of_the_input(model, tmp_path):
         (au(noise(10)), ["--subtype", "PCM_99"], b"no subtype PCM_99"),
         (au(noise(10)), ["--format", "doc"], b"cannot write .doc"),
         (au(noise(10)), ["--start", "1"], b"standard input: is 0.00 s long, shorter than the start"),
+        # Past what the model would have heard first, and short of the start.
+        (au(noise(4799)), ["--start", "0.1"], b"standard input: is 0.10 s long, cannot start at 0.1 s"),
+        (au(noise(4800)), ["--start", "0.1"], b"standard input: is 0.10 s long, cannot start at 0.1 s"),
     ],
 )
 def test_what_cannot_be(model, data, options, says):

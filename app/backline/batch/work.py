@@ -15,16 +15,16 @@ from hashlib import sha256
 from .. import choice as choices
 from ..choice import ModelChoice
 from ..engine import Model
-from ..errors import BacklineError, FileExists
+from ..errors import AudioFileError, BacklineError, FileExists
 from ..formats import naming
 from ..formats.backline_file import encode
-from ..pending import Draft
+from ..pending import Draft, reason
 from ..render import RenderReport, render_file
 from .drafts import AnyDraft
 from .files import Fingerprint, Known
 from .jobs import Job
 from .journal import key_of
-from .storage import Url, fetched, fingerprint, hash_of, is_url, stat_of
+from .storage import Place, Url, fetched, fingerprint, hash_of, is_url, stat_of
 
 #: Models kept loaded.
 MAX_MODELS = 8
@@ -182,13 +182,20 @@ def examine(task: Task, models: ModelCache) -> UpToDate | tuple[Fingerprint, str
     except OSError:
         return source, key, "missing"
     is_whole = known.is_of(found) if not task.verify else False
-    if is_whole or hash_of(target) == known.sha256:
+    if is_whole or _content_of(target) == known.sha256:
         if key != known.key:
             return source, key, "input, model, settings or version changed"
         return UpToDate(source, replace(known, mtime_ns=found.st_mtime_ns))
     if not (task.verify or task.overwrite):
         raise FileExists(f"{target}: is not what was rendered, somebody changed it")
     return source, key, "damaged"
+
+
+def _content_of(target: Place) -> str:
+    try:
+        return hash_of(target)
+    except OSError as error:
+        raise AudioFileError(f"{target}: cannot be read: {reason(error)}") from error
 
 
 def perform(
@@ -216,12 +223,15 @@ def perform(
     found = examine(task, models)
     if isinstance(found, UpToDate):
         return found
-    source, key, _ = found
+    source, _, _ = found
     job, draft = task.job, task.draft
     if not isinstance(draft, Draft):
         raise TypeError(f"{draft.target}: is a URL, see `staged.perform`")
+    loaded = models.get(job.model)
+    # Another than a moment ago, if it had to be loaded again and its file has changed.
+    key = key_of(source.sha256, loaded.sha256, settings_of(job))
     report = render_file(
-        models.get(job.model).model,
+        loaded.model,
         job.source,
         draft,
         job.options,

@@ -53,6 +53,7 @@ class Tally:
             self._open.pop(event.job, None)
             self.failed += 1
         elif isinstance(event, Skipped):
+            self._open.pop(event.job, None)  # of a URL, which was fetched to find out
             self.skipped += 1
 
     @property

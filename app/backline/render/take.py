@@ -216,9 +216,17 @@ class Take:
         # So that the output's first frame is exactly at the start, both rates have to meet there.
         step = hz // math.gcd(hz, self.out_hz)
         self._skipped = min(math.ceil(remembered_s * hz / step), start // step) * step
+        if self.model_hz == hz:
+            self._skipped += self._more_to_hear(start - self._skipped, step)
         self._first, self._stop = start - self._skipped, stop
         self._heard = None if stop is None else stop - self._first
         self.expected_frames = None if stop is None else resampled_frames(stop - start, hz, self.out_hz)
+
+    def _more_to_hear(self, first: int, step: int) -> int:
+        """Frames before `first`, in steps, to where a model with slower rates inside does what it does at 0."""
+        inner = self.model.step_frames
+        places = range(first, max(-1, first - inner * step), -step)
+        return next((first - at for at in places if at % inner == 0), 0)
 
     @property
     def _resamples(self) -> bool:
@@ -269,6 +277,12 @@ class Take:
             if self._on_progress is not None:
                 hz = self.reader.rate_hz
                 self._on_progress(done / hz, None if total is None else total / hz)
+        # Of a pipe its length is known only now.
+        if self._skipped and done <= self._skipped:
+            raise AudioFileError(
+                f"{self.reader.path}: is {(self._first + done) / self.reader.rate_hz:.2f} s long, "
+                f"cannot start at {self.options.start_s:g} s"
+            )
 
     def write(
         self, writer: Writer, folder: Path | None, also: Callable[[Array], None] | None = None
@@ -355,7 +369,8 @@ class Take:
         if self._first > 0 and model.receptive_field_frames is None:
             found.append(f"the model heard {self._skipped / reader.rate_hz:g} s before the start")
         if uses(model, self._in_channels, self._threads) < self._threads:
-            found.append("a recurrent model runs on one core for each channel")
+            what = "a recurrent model" if again_frames(model) is None else "a model with so long a memory"
+            found.append(f"{what} runs on one core for each channel")
         if reader.subtype in _WIDER_THAN_FLOAT32:
             found.append(f"{reader.subtype} samples read as 32-bit float")
         if writer.subtype not in _EXACT_SUBTYPES:
