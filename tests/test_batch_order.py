@@ -45,6 +45,9 @@ def test_many_that_fail_at_once_do_not_end_the_run(desk):
     missing = [Job(model, desk.folder / f"{n}.wav", desk.out / f"missing-{n}.wav") for n in range(40)]
     summary = run([*missing, *desk.jobs()], workers=lambda *given: OneByOne(2, *given))
     assert figures(summary) == (8, 0, 40)
+    for failed in summary.failed:  # nor do they hold on to what they were at
+        error = failed.error
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
 def test_many_that_are_up_to_date_at_once_do_not_end_the_run(desk):

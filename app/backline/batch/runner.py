@@ -353,7 +353,9 @@ class _Run:
                 self._on_event(event)
 
     def _failed(self, job: Job, error: BacklineError) -> Failed:
-        failed = Failed(job, error)
+        # Kept to the end of the run, without the frames it came through and the audio in them.
+        error.__cause__ = error.__context__ = None
+        failed = Failed(job, error.with_traceback(None))
         self._summary.failed.append(failed)
         return failed
 
@@ -361,7 +363,7 @@ class _Run:
 def _sentence(job: Job, error: BaseException) -> BacklineError:
     """What went wrong with a job, as one of our own errors, without what it held on to."""
     if isinstance(error, BacklineError):
-        return error.with_traceback(None)
+        return error
     if isinstance(error, MemoryError):
         return BacklineError(f"{job.source}: not enough memory")
     if isinstance(error, OSError):
