@@ -15,7 +15,7 @@ import pytest
 from plain_user import open_folder, plain_user
 
 from backline import audiofile
-from backline.audiofile import AudioReader, AudioWriter, format_of, read, subtype_for
+from backline.audiofile import AudioReader, AudioWriter, RawFormat, format_of, read, subtype_for
 from backline.errors import AudioFileError, FileExists
 from backline.pending import Draft
 
@@ -459,3 +459,15 @@ def test_a_draft_that_fails_leaves_nothing_and_replaces_nothing(tmp_path):
     assert draft.temporary.exists()
     draft.discard()
     assert contents(tmp_path) == ["a.wav"]
+
+
+def test_raw_samples_that_end_in_the_middle_of_a_frame(tmp_path):
+    """As through a pipe: nothing is left out unsaid."""
+    path = tmp_path / "take.raw"
+    raw = RawFormat(48000, 2, "PCM_24")
+    path.write_bytes(bytes(60))
+    with AudioReader(path, raw) as reader:
+        assert reader.frames == 10
+    path.write_bytes(bytes(65))
+    with pytest.raises(AudioFileError, match=r"take\.raw: is cut short in the middle of frame 10$"):
+        AudioReader(path, raw)

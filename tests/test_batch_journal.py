@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -25,6 +26,22 @@ DIE_AT = range(1, 25)
 @pytest.fixture
 def desk(tmp_path):
     return Desk(tmp_path)
+
+
+@pytest.mark.parametrize("state", ["started", "finished"])
+def test_a_journal_that_names_somebody_elses_file_removes_nothing(desk, state):
+    run(desk.jobs(), journal=desk.journal)
+    other = desk.folder / "novel.txt"
+    other.write_text("Call me")
+    content = (hash_of(other), 7, 0, "{}")
+    with contextlib.closing(sqlite3.connect(desk.journal)) as connection, connection:
+        row = ("../novel.txt", "0-small.wav", 1, state, "key", *content)
+        connection.execute("INSERT INTO temporaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    outputs = desk.files()
+    with pytest.raises(BacklineError, match=r"novel\.txt is no temporary of ours.*nothing was deleted"):
+        run(desk.jobs(), journal=desk.journal)
+    assert other.read_text() == "Call me"
+    assert desk.files() == outputs
 
 
 def test_a_damaged_journal_is_a_sentence_and_stays(desk):

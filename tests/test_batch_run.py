@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,6 @@ from backline.batch import (
 )
 from backline.batch import work as work_module
 from backline.batch.plan import Action
-from backline.batch.workers import Threads
 from backline.errors import BacklineError, DiskFull, FileExists
 
 
@@ -288,30 +287,6 @@ def test_an_output_that_cannot_be_read_is_named_and_stays(desk):
     assert [str(each.error) for each in describe(desk.jobs(), desk.journal) if each.error] == [expected]
     assert [str(each.error) for each in run(desk.jobs(), journal=desk.journal).failed] == [expected]
     assert target.is_dir()
-
-
-def test_a_model_that_changes_before_it_is_loaded_again_has_a_key_of_its_own(desk, monkeypatch):
-    """With room for one, each render loads its model again: what it notes is what it rendered with."""
-    monkeypatch.setattr(work_module, "MAX_MODELS", 1)
-    first, second = desk.models
-    jobs = [Job(ModelChoice(str(first)), take, desk.out / take.name) for take in desk.takes[:2]]
-    other = Job(ModelChoice(str(second)), desk.takes[0], desk.out / "other.wav")
-
-    class OneByOne(Threads):
-        def submit(self, task):
-            future = super().submit(task)
-            wait([future])
-            if task.job is other:
-                first.write_bytes(second.read_bytes())
-            return future
-
-    run(
-        [jobs[0], other, jobs[1]], threads=1, journal=desk.journal, workers=lambda *given: OneByOne(1, *given)
-    )
-    expected = backline.load(second)(read(jobs[1].source)[0][:, 0])
-    assert np.array_equal(read(jobs[1].target)[0][: len(expected), 0], expected)
-    assert [each.action for each in describe([jobs[1]], desk.journal)] == [Action.SKIP]
-    assert [each.action for each in describe([jobs[0]], desk.journal)] == [Action.RENDER]
 
 
 def test_tasks_and_results_can_be_sent_elsewhere(desk):

@@ -69,6 +69,7 @@ class AudioReader:
         self.path, self._place = Path(called or path), Path(path)
         self._file: Any = None
         self._check_regular()
+        self._over_bytes = 0 if raw is None else self._stamp[2] % raw.frame_bytes
         library = soundfile()
         try:
             self._file = library.SoundFile(system_path(self._place), **({} if raw is None else raw.keywords))
@@ -126,6 +127,8 @@ class AudioReader:
                 raise AudioFileError(
                     f"{self.path}: is cut short: its header promises {expected} frames, found {found}"
                 )
+        if self._over_bytes:
+            raise AudioFileError(f"{self.path}: is cut short in the middle of frame {self.frames}")
         if self.rate_hz > MAX_RATE_HZ:
             raise AudioFileError(
                 f"{self.path}: says its rate is {self.rate_hz} Hz, at most {MAX_RATE_HZ} is read"

@@ -104,6 +104,7 @@ class _Run:
         workers: Callable[[ModelCache, Callable[[Event], None]], Workers] | None,
     ) -> None:
         self._jobs = iter(jobs)
+        self._has_more = True
         self._journal = journal
         self._overwrite = overwrite
         self._verify = verify
@@ -141,7 +142,8 @@ class _Run:
                     events = self._settle(batch)
                 self._tell(events)
                 if not self._running and not self._finished:
-                    if self._ended(batch):
+                    # Of no tasks at all there may have been no room for any, until these were settled.
+                    if not self._has_more or self._summary.stopped is not None:
                         break
                     continue
                 self._wait()
@@ -158,15 +160,13 @@ class _Run:
         self._summary.elapsed_s = time.monotonic() - start
         return self._summary
 
-    def _ended(self, batch: Sequence[Task]) -> bool:
-        return not batch or self._summary.stopped is not None
-
     def _next_tasks(self) -> Iterator[Task]:
         """As many tasks as there is room for; jobs with nothing to do are told on the way."""
         room = _AHEAD * self._workers.slots - len(self._running)
         while room > 0 and self._summary.stopped is None:
             job = next(self._jobs, None)
             if job is None:
+                self._has_more = False
                 return
             try:
                 task = decide(
@@ -353,7 +353,9 @@ class _Run:
                 self._on_event(event)
 
     def _failed(self, job: Job, error: BacklineError) -> Failed:
-        failed = Failed(job, error)
+        # Kept to the end of the run, without the frames it came through and the audio in them.
+        error.__cause__ = error.__context__ = None
+        failed = Failed(job, error.with_traceback(None))
         self._summary.failed.append(failed)
         return failed
 
@@ -361,7 +363,7 @@ class _Run:
 def _sentence(job: Job, error: BaseException) -> BacklineError:
     """What went wrong with a job, as one of our own errors, without what it held on to."""
     if isinstance(error, BacklineError):
-        return error.with_traceback(None)
+        return error
     if isinstance(error, MemoryError):
         return BacklineError(f"{job.source}: not enough memory")
     if isinstance(error, OSError):

@@ -223,7 +223,7 @@ class Take:
         self.expected_frames = None if stop is None else resampled_frames(stop - start, hz, self.out_hz)
 
     def _more_to_hear(self, first: int, step: int) -> int:
-        """Frames before `first`, in steps, to where a model with slower rates inside does what it does at 0."""
+        """Frames back from `first`, in steps, to where a model with slower rates inside may begin."""
         inner = self.model.step_frames
         places = range(first, max(-1, first - inner * step), -step)
         return next((first - at for at in places if at % inner == 0), 0)
