@@ -14,6 +14,7 @@ replaced at once; every tenth time the client that hands them the work is killed
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import signal
@@ -35,7 +36,8 @@ from backline.pending import Draft
 MODELS = ("a1-nano", "lstm-1x16")
 RATE_HZ = 48000
 TAKE_FRAMES = 96000
-LOADING_SECONDS = 0.2
+#: The share of kills that have to come before all outputs are there, or they have tested little.
+LEAST_BUSY = 0.8
 #: What workers are at when they are killed has to take a while.
 CLUSTER_TAKE_FRAMES = 8 * TAKE_FRAMES
 CLUSTER_RETRIES = 20
@@ -134,7 +136,7 @@ def differences(out: Path, expected: dict[str, bytes]) -> list[str]:
     return wrong
 
 
-def soak(folder: Path, kills: int, files: int, seed: int) -> list[str]:
+def soak(folder: Path, kills: int, files: int, seed: int, least_busy: float = 0.0) -> list[str]:
     """Everything the script does; returns what is wrong."""
     prepare(folder, files)
     begun = time.monotonic()
@@ -148,12 +150,17 @@ def soak(folder: Path, kills: int, files: int, seed: int) -> list[str]:
     at_end: list[int] = []
     while killed < kills and attempts < 10 * kills:
         attempts += 1
-        killed += kill(start(folder, out), rng.uniform(0.0, LOADING_SECONDS + 2.0 * seconds / kills))
-        at_end.append(len([name for name in contents(out) if not name.endswith(".part")]))
+        child = start(folder, out)
+        # So that the kills are spread over all of the work: each comes when its share of it is done.
+        while named(out) < killed * len(expected) // kills and child.poll() is None:
+            time.sleep(0.005)
+        killed += kill(child, rng.uniform(0.0, seconds / kills))
+        at_end.append(named(out))
     assert start(folder, out).wait() == 0
     busy = sum(count < len(expected) for count in at_end)
     print(f"{killed} kills, {busy} of them before all {len(expected)} outputs were there; seed {seed}")
-    return differences(out, expected)
+    wrong = [] if busy >= least_busy * kills else [f"only {busy} of {kills} kills came in the middle of work"]
+    return wrong + differences(out, expected)
 
 
 def named(out: Path) -> int:
@@ -206,7 +213,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.child:
         return be_child(*arguments.child, arguments.die_at, arguments.address)
-    disturbed = soak_cluster if arguments.scheduler else soak
+    disturbed = soak_cluster if arguments.scheduler else functools.partial(soak, least_busy=LEAST_BUSY)
     with tempfile.TemporaryDirectory() as folder:
         wrong = disturbed(Path(folder) / "soak", arguments.kills, arguments.files, arguments.seed)
     print("\n".join(wrong) or "every output is whole, and none was rendered twice")

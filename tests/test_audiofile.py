@@ -471,3 +471,9 @@ def test_raw_samples_that_end_in_the_middle_of_a_frame(tmp_path):
     path.write_bytes(bytes(65))
     with pytest.raises(AudioFileError, match=r"take\.raw: is cut short in the middle of frame 10$"):
         AudioReader(path, raw)
+
+
+def test_a_header_is_not_read_as_samples(tmp_path):
+    write(tmp_path / "x.wav", np.zeros((100, 1), np.float32))
+    with pytest.raises(AudioFileError, match=r"x\.wav: begins with a header, .* leave out --raw$"):
+        AudioReader(tmp_path / "x.wav", RawFormat(48000, 1, "FLOAT"))

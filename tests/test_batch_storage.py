@@ -236,7 +236,7 @@ def test_a_kill_between_commit_and_move_renders_nothing_twice(memory, desk, monk
 
     monkeypatch.setattr(UrlDraft, "publish", killed)
     monkeypatch.setattr("backline.batch.runner._Run._break_off", lambda self: [])
-    monkeypatch.setattr("backline.batch.runner._Run._end", lambda self: None)
+    monkeypatch.setattr("backline.batch.runner._Run._end", lambda self, **_: None)
     with pytest.raises(Killed):
         run(jobs_in_memory(desk), threads=1, journal=journal)
     monkeypatch.undo()

@@ -114,6 +114,15 @@ def test_a_dry_run_lists_and_writes_nothing(cli, desk):
     assert desk.files() == before
 
 
+def test_a_dry_run_looks_while_somebody_works(cli, desk):
+    assert matrix(cli, desk)[0] == 0
+    with backline.batch.Journal(desk.journal):
+        before = {path.name: path.stat() for path in desk.out.iterdir()}
+        status, _, err = matrix(cli, desk, "--dry-run")
+        assert {path.name: path.stat() for path in desk.out.iterdir()} == before
+    assert (status, err) == (0, "backline: dry run: 6 to skip; nothing was written\n")
+
+
 def test_a_dry_run_of_one_file(cli, desk, tmp_path):
     target = tmp_path / "out.wav"
     status, out, _ = cli("render", desk.models[0], desk.takes[0], "-o", target, "-n")

@@ -30,7 +30,7 @@ AUDIO_SUFFIXES = frozenset(
     | {".raw", ".rf64", ".w64", ".sf", ".avr", ".voc", ".sds", ".wve", ".xi", ".pvf", ".nist", ".htk", ".sph"}
 )
 #: WAV and W64 (in capitals or not), RF64, FLAC, Ogg, AIFF, AU, CAF, MP3 with tags.
-_AUDIO_BEGINNINGS = frozenset(
+AUDIO_BEGINNINGS = frozenset(
     {
         b"RIFF",
         b"riff",
@@ -118,6 +118,6 @@ def is_audio_name(name_or_path: str | os.PathLike[str]) -> bool:
         if not path.is_file():  # a pipe would be emptied
             return False
         with open(path, "rb") as file:
-            return file.read(4) in _AUDIO_BEGINNINGS
+            return file.read(4) in AUDIO_BEGINNINGS
     except (OSError, ValueError):
         return False

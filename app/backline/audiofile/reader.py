@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import AudioFileError
+from ..library import AUDIO_BEGINNINGS
 from ._library import BLOCK_FRAMES, Array, PathLike, reason_of, soundfile, system_path
 from .raw import RawFormat
 
@@ -68,7 +69,7 @@ class AudioReader:
     def __init__(self, path: PathLike, raw: RawFormat | None = None, *, called: str | None = None) -> None:
         self.path, self._place = Path(called or path), Path(path)
         self._file: Any = None
-        self._check_regular()
+        self._check_regular(is_raw=raw is not None)
         self._over_bytes = 0 if raw is None else self._stamp[2] % raw.frame_bytes
         library = soundfile()
         try:
@@ -93,7 +94,7 @@ class AudioReader:
             self.close()
             raise
 
-    def _check_regular(self) -> None:
+    def _check_regular(self, *, is_raw: bool) -> None:
         try:
             found = os.stat(self._place)
         except FileNotFoundError as error:
@@ -107,9 +108,14 @@ class AudioReader:
             raise AudioFileError(f"{self.path}: is not a regular file")
         try:
             # libsndfile would say no more than "System error".
-            os.close(os.open(self._place, os.O_RDONLY))
+            with open(self._place, "rb", buffering=0) as file:
+                beginning = file.read(4)
         except OSError as error:
             raise AudioFileError(f"{self.path}: cannot be read: {reason_of(error)}") from error
+        if is_raw and beginning in AUDIO_BEGINNINGS:
+            raise AudioFileError(
+                f"{self.path}: begins with a header, which would be heard as noise; leave out --raw"
+            )
         if found.st_size == 0:
             raise AudioFileError(f"{self.path}: is empty (0 bytes), expected an audio file")
 

@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,9 @@ class Journal:
     ----------
     path : str or path
         Made where there is none. Its folder has to be there.
+    is_copy : bool
+        Open a copy of it as it is now, for looking only: nothing in its folder is touched, and another
+        process may have it.
 
     Raises
     ------
@@ -101,21 +105,37 @@ class Journal:
         There is no room for it.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, *, is_copy: bool = False) -> None:
         self.path = Path(path)
         self.folder = Path(os.path.realpath(self.path.parent))
         self._connection: sqlite3.Connection | None = None
-        self._lock = FolderLock(self.path.with_name(f"{self.path.name}.lock"))
+        self._held = contextlib.ExitStack()
         try:
+            file = self._copied() if is_copy else self._locked()
             with self._guarded():
-                self._open()
+                self._open(file)
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> None:
+    def _locked(self) -> Path:
+        lock = FolderLock(self.path.with_name(f"{self.path.name}.lock"))
+        self._held.callback(lock.close)
+        return self.path
+
+    def _copied(self) -> Path:
+        copy = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="backline-")), self.path.name)
+        try:
+            for end in ("", "-wal"):  # what is committed may be in either
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(f"{self.path}{end}", f"{copy}{end}")
+        except OSError as error:
+            raise BacklineError(f"{self.path}: the journal cannot be read: {reason(error)}") from error
+        return copy
+
+    def _open(self, file: Path) -> None:
         # Commits are asked for, see `transaction`.
-        self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=0.0)
+        self._connection = sqlite3.connect(file, isolation_level=None, timeout=0.0)
         execute = self._connection.execute
         # Before anything is read, so that the WAL's index is never in shared memory.
         execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -344,8 +364,7 @@ class Journal:
                 sqlite3.Error
             ):  # on a full disk the WAL stays, and is read the next time
                 connection.close()
-        if hasattr(self, "_lock"):
-            self._lock.close()
+        self._held.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ..errors import BacklineError, FileExists
 from .drafts import draft_of
 from .files import Fingerprint, Known
 from .jobs import Job, check
-from .journal import Journal, key_of, opened
+from .journal import Journal, key_of
 from .staged import examine
 from .storage import Url
 from .work import ModelCache, Task, UpToDate, settings_of
@@ -88,7 +89,10 @@ def describe(
     if journal is not None and not isinstance(journal, Journal) and not os.path.exists(journal):
         journal = None
     models = ModelCache()
-    with opened(journal) as found:
+    with contextlib.ExitStack() as stack:
+        found = journal
+        if found is not None and not isinstance(found, Journal):
+            found = stack.enter_context(Journal(found, is_copy=True))
         waiting = {} if found is None else found.finished()
         return [_described(job, found, models, waiting, overwrite, verify) for job in jobs]
 

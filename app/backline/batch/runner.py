@@ -151,7 +151,7 @@ class _Run:
             with deferred():
                 events = self._break_off()
                 self._summary.elapsed_s = time.monotonic() - start
-                self._end()
+                self._end(is_broken_off=True)
             if isinstance(error, KeyboardInterrupt):
                 self._tell([*events, Interrupted(self._summary)])
             raise
@@ -321,9 +321,10 @@ class _Run:
             return self._settle(())
         return []
 
-    def _end(self) -> None:
+    def _end(self, *, is_broken_off: bool = False) -> None:
         self._workers.close()
-        with contextlib.suppress(DiskFull):
+        # What cannot be noted the next run finds out, and there may be an error already.
+        with contextlib.suppress(BacklineError if is_broken_off else DiskFull):
             self._commit(())
         for folder in reversed(self._folders):
             with contextlib.suppress(OSError):
