@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,6 +29,9 @@ _PARTS = 2
 _BLOCK_FRAMES = 1 << 17
 #: Blocks that are handed over there beforehand.
 _AHEAD = 2
+
+#: `_begun_frames` of models in use: finding out takes as long as rendering a tenth of a second.
+_begun: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
 
 
 def processed(
@@ -112,8 +116,10 @@ def again_frames(model: Model) -> int | None:
     field = model.receptive_field_frames
     if field is None:
         return None
+    if model not in _begun:
+        _begun[model] = _begun_frames(model.graph)
     step = step_frames(model)
-    return -(-max(field, _begun_frames(model.graph)) // step) * step
+    return -(-max(field, _begun[model]) // step) * step
 
 
 def _begun_frames(graph: Graph) -> int:
