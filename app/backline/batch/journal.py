@@ -298,7 +298,12 @@ class Journal:
             ).fetchall()
         for temporary, target, overwrite, state, *known in rows:
             draft = drafts.draft(self._path(target), self._path(temporary), bool(overwrite))
-            if state == "finished" and drafts.resumed(draft, Known(*known).sha256):
+            if not drafts.is_temporary(draft):
+                raise BacklineError(
+                    f"{self.path}: the journal is damaged ({draft.temporary} is no file that a run made "
+                    f"for itself); move it away to begin anew, and have outputs replaced; nothing was deleted"
+                )
+            if state == "finished" and drafts.is_beside(draft) and drafts.resumed(draft, Known(*known).sha256):
                 published.append(draft)
             else:
                 discard_all(draft)
