@@ -290,6 +290,9 @@ def test_helpers_name_format_and_subtype():
     assert format_of("x.aif") == "AIFF"
     assert subtype_for("x.wav") == "FLOAT"
     assert subtype_for("x.ogg", "vorbis") == "VORBIS"
+    for name, subtype in (("x.aiff", "DWVW_16"), ("x.caf", "ALAC_20")):  # what is written could not be read
+        with pytest.raises(AudioFileError, match=f"no subtype {subtype}"):
+            subtype_for(name, subtype)
 
 
 # ----------------------------------------------------------------------------------- nothing half-written

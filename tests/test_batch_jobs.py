@@ -75,6 +75,7 @@ def test_a_template_is_filled_as_by_replacing(parts):
         ("{index:{index}}.wav", "is not known"),
         ("{input:04d}.wav", "Unknown format code"),
         ("{input.wav", "expected '}'"),
+        ("{index:0999999999d}.wav", "is wider than names can be"),
         ("/tmp/{input}.wav", "no name of a file inside"),
         ("../{input}.wav", "no name of a file inside"),
         ("", "no name of a file inside"),

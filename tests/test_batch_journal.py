@@ -133,6 +133,30 @@ def test_what_a_killed_run_left(tmp_path, state):
     assert (tmp_path / ".backline-000000000000.part").exists()
 
 
+@pytest.mark.parametrize("state", ["started", "finished"])
+def test_a_journal_from_elsewhere_harms_no_other_file(tmp_path, state):
+    """It may have come with a folder of takes: what it says is touched only if a run can have made it."""
+    mine = tmp_path / "mine.wav"
+    mine.write_bytes(b"mine")
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    part = folder / ".backline-0123456789ab.part"
+    part.write_bytes(b"theirs")
+    for temporary, target, overwrite in (("../mine.wav", "a.wav", 0), (part.name, "../mine.wav", 1)):
+        (folder / "journal.sqlite").unlink(missing_ok=True)
+        with Journal(folder / "journal.sqlite") as journal, journal.transaction():
+            values = (temporary, target, overwrite, state, "key", hash_of(folder / temporary), 4, 0, "{}")
+            journal._execute("INSERT INTO temporaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        with Journal(folder / "journal.sqlite") as journal:
+            if temporary == part.name:
+                assert journal.recover().published == 0
+            else:
+                with pytest.raises(BacklineError, match=r"mine.wav is no file that a run made.*nothing was"):
+                    journal.recover()
+        assert mine.read_bytes() == b"mine"
+    assert not (folder / "a.wav").exists()
+
+
 def test_a_transaction_is_all_or_nothing(tmp_path):
     draft = Draft.of(tmp_path / "a.wav")
     with Journal(tmp_path / "journal.sqlite") as journal:

@@ -10,6 +10,7 @@ import pytest
 import backline
 from backline.audiofile import AudioWriter, read
 from backline.errors import AudioFileError, FileExists, ModelError
+from backline.pending import Draft
 from backline.render import (
     RenderOptions,
     folders,
@@ -212,6 +213,14 @@ def test_the_input_itself_is_never_the_output(tmp_path, gain):
     assert np.array_equal(read(source)[0], noise(10))
 
 
+def test_a_batch_calls_an_output_that_is_its_input_by_its_name(tmp_path, gain):
+    source = write(tmp_path / "in.wav", noise(10))
+    (tmp_path / "same.wav").hardlink_to(source)
+    draft = Draft.of(tmp_path / "same.wav", overwrite=True)
+    with pytest.raises(AudioFileError, match=r"^[^(]*same\.wav: is the input itself"):
+        render_file(gain, source, draft, overwrite=True)
+
+
 def test_a_file_cut_short_leaves_no_output(tmp_path, gain):
     """The header of an MP3 promises what is not there; that shows only in the middle of the work."""
     source = write(tmp_path / "in.mp3", noise(100000))
@@ -245,12 +254,14 @@ def test_where_outputs_go(tmp_path):
         (["x.wav", "y.wav"], "out.wav", "2 inputs need a folder"),
         (["x.wav"], "x.wav", "is an input"),
         (["x.wav", "y.wav"], ".", "is an input"),
+        (["loop.wav"], "loop.wav", "is an input"),
         (["x.wav"], "x", "no extension"),
         (["x.wav"], "x.doc", "cannot write .doc files"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path, monkeypatch, sources, output, says):
     monkeypatch.chdir(tmp_path)
+    Path("loop.wav").symlink_to("loop.wav")
     with pytest.raises(AudioFileError, match=says):
         plan_targets(sources, output)
 

@@ -207,9 +207,16 @@ def test_channels(render, channels, made):
     assert np.array_equal(y, made(x).astype(np.float32))
 
 
-@pytest.mark.parametrize("channels", ["4", "0", "a", "", "1,,2", "1+"])
-def test_channels_that_are_none(render, channels):
-    with pytest.raises(BacklineError, match="channels: "):
+@pytest.mark.parametrize(
+    ("channels", "says"),
+    [
+        ("4", "no channel 4, the file has 3"),
+        ("0", "no channel 0, they are counted from 1"),
+        *((text, "expected a list") for text in ("a", "", "1,,2", "1+")),
+    ],
+)
+def test_channels_that_are_none(render, channels, says):
+    with pytest.raises(BacklineError, match=f"channels: .*{says}"):
         render(IDENTITY, noise(10, 3), channels=channels)
 
 

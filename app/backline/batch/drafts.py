@@ -8,6 +8,8 @@ which a run that comes after a killed one finds out by the hash.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from .storage import Place, Url, exists, guarded, hash_of, opened, stat_of
 
 #: Moves of URLs that go on at a time: each is a few round trips.
 _MOVES = 16
+_TEMPORARY = re.compile(r"\.backline-[0-9a-f]{12}(\.[0-9]+)?\.part")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,19 @@ def draft(target: Place, temporary: Place, overwrite: bool) -> AnyDraft:
     if isinstance(target, Url):
         return UrlDraft(target, Url(temporary), overwrite)
     return Draft(target, Path(temporary), overwrite)
+
+
+def is_temporary(draft: AnyDraft) -> bool:
+    """Whether a draft's temporary has such a name as `draft_of` gives: a journal may come from anywhere."""
+    return _TEMPORARY.fullmatch(draft.temporary.name) is not None
+
+
+def is_beside(draft: AnyDraft) -> bool:
+    """Whether a draft's temporary is in its target's folder, where `draft_of` puts it."""
+    folder = draft_of(draft.target, overwrite=draft.overwrite).temporary.parent
+    if isinstance(draft, UrlDraft):
+        return folder == draft.temporary.parent
+    return os.path.realpath(folder) == os.path.realpath(draft.temporary.parent)
 
 
 def discard_all(draft: AnyDraft) -> None:

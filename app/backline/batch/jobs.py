@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
+import re
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from .storage import Place, Url, identity, place
 
 #: What a name's template may ask for.
 FIELDS = ("input", "model", "index", "quality", "folder")
+#: Of a width in a template; names end at 255 bytes on most file systems.
+_MAX_DIGITS = 3
+
 #: Extensions of the files that are taken from a folder of takes; what has no header is asked for by name.
 _FOUND_SUFFIXES = AUDIO_SUFFIXES - {".raw"}
 
@@ -106,6 +110,8 @@ def fill(template: str, values: dict[str, str | int | float]) -> Path:
             if field not in values or conversion or "{" in (spec or ""):
                 known = ", ".join(f"{{{name}}}" for name in values)
                 raise BacklineError(f"name {template!r}: {{{field}}} is not known; known are {known}")
+            if any(len(number) > _MAX_DIGITS for number in re.findall("[0-9]+", spec or "")):
+                raise BacklineError(f"name {template!r}: {{{field}:{spec}}} is wider than names can be")
             value = values[field]
             text += format(value, spec or ("g" if isinstance(value, float) else ""))
     except ValueError as error:

@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import sqlite3
 import tempfile
@@ -59,8 +58,6 @@ _RACY_NS = 50_000_000
 #: Servers count whole seconds.
 _RACY_URL_NS = 2_000_000_000
 _FULL_BYTES = 1 << 16
-#: What `Draft.of` and its attempts call temporaries.
-_TEMPORARY = re.compile(r"\.backline-[0-9a-f]+(\.\d+)?\.part")
 
 
 def key_of(source_sha256: str, model_sha256: str, settings: dict[str, Any]) -> str:
@@ -319,16 +316,15 @@ class Journal:
             rows = self._execute(
                 "SELECT temporary, target, overwrite, state, key, sha256, size, mtime_ns FROM temporaries"
             ).fetchall()
-        drafted = [drafts.draft(self._path(row[1]), self._path(row[0]), bool(row[2])) for row in rows]
-        for draft in drafted:
-            # What is removed or renamed on a file's word has to be ours, whoever wrote that file.
-            if _TEMPORARY.fullmatch(draft.temporary.name) is None:
+        for temporary, target, overwrite, state, *known in rows:
+            draft = drafts.draft(self._path(target), self._path(temporary), bool(overwrite))
+            if not drafts.is_temporary(draft):
                 raise BacklineError(
-                    f"{self.path}: the journal is damaged ({draft.temporary} is no temporary of ours); "
-                    f"move it away to begin anew, and have outputs replaced; nothing was deleted"
+                    f"{self.path}: the journal is damaged ({draft.temporary} is no file that a run made "
+                    f"for itself); move it away to begin anew, and have outputs replaced; nothing was deleted"
                 )
-        for draft, (_, _, _, state, *known) in zip(drafted, rows, strict=True):
-            if state == "finished" and drafts.resumed(draft, Known(*known).sha256):
+            is_whole = state == "finished" and drafts.is_beside(draft)
+            if is_whole and drafts.resumed(draft, Known(*known).sha256):
                 published.append(draft)
             else:
                 discard_all(draft)

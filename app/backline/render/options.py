@@ -140,6 +140,8 @@ def channel_map(text: str, channels: int) -> ChannelMap:
             f"channels: expected a list such as 2 or 1,2 or 1+2 or mono, found {text!r}"
         ) from None
     for number in (number for part in found for number in part):
-        if not 0 <= number < channels:
+        if number < 0:
+            raise BacklineError(f"channels: there is no channel {number + 1}, they are counted from 1")
+        if number >= channels:
             raise BacklineError(f"channels: there is no channel {number + 1}, the file has {channels}")
     return found

@@ -387,7 +387,7 @@ def _check_distinct(source: PathLike, target: PathLike | None) -> None:
         return
     with contextlib.suppress(OSError):
         if os.path.samefile(source, target):
-            raise AudioFileError(f"{target}: is the input itself; give another output")
+            raise AudioFileError(f"{os.fspath(target)}: is the input itself; give another output")
 
 
 def output_channels(model: Model, path: Path, channels: int) -> int:

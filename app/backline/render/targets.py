@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,12 +53,13 @@ def plan_targets(
         extension = (file_format or "wav").lower().removeprefix(".")
         targets = [folder / f"{source.stem}.{extension}" for source in pairs]
     taken: dict[Path, Path] = {}
-    originals = {source.resolve() for source in pairs}
+    # Not `Path.resolve`, which before Python 3.13 raises RuntimeError where links lead in a circle.
+    originals = {os.path.realpath(source) for source in pairs}
     for source, target in zip(pairs, targets, strict=True):
         format_of(target)
         if target in taken:
             raise AudioFileError(f"{source}: would become {target}, and so would {taken[target]}")
-        if target.resolve() in originals:
+        if os.path.realpath(target) in originals:
             raise AudioFileError(f"{target}: is an input; give another output")
         taken[target] = source
     return list(zip(pairs, targets, strict=True))
