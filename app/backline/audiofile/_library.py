@@ -36,6 +36,19 @@ def leave_out_peaks(file: Any) -> None:
     library._snd.sf_command(file._file, _ADD_PEAK_CHUNK, library._ffi.NULL, 0)
 
 
+def close_unflushed(file: Any) -> None:
+    """Close a file without having it flushed to the disk, which soundfile would do: that comes before its name.
+
+    Raises
+    ------
+    soundfile.SoundFileError
+    """
+    library = soundfile()
+    handle, file._file = file._file, None
+    if handle is not None:
+        library._error_check(library._snd.sf_close(handle))
+
+
 def reason_of(error: BaseException) -> str:
     """Say in half a sentence what libsndfile or the system complains about."""
     if isinstance(error, OSError):

@@ -19,7 +19,7 @@ from ..dither import quantised
 from ..errors import AudioFileError, DiskFull
 from ..headers import forget_time
 from ..pending import Draft, PendingFile
-from ._library import Array, PathLike, leave_out_peaks, reason_of, soundfile, system_path
+from ._library import Array, PathLike, close_unflushed, leave_out_peaks, reason_of, soundfile, system_path
 from .formats import (
     COMPRESSED_FORMATS,
     SAMPLE_BYTES,
@@ -215,7 +215,7 @@ class AudioWriter:
         try:
             file, self._file = self._file, None
             if file is not None:
-                file.close()
+                close_unflushed(file)
             self._check_complete(self._pending.temporary)
             forget_time(self._pending.temporary, self.format)
             self._pending.commit()
@@ -250,7 +250,7 @@ class AudioWriter:
         pending, self._pending = self._pending, None
         if file is not None:
             with contextlib.suppress(Exception):
-                file.close()
+                close_unflushed(file)
         if pending is not None:
             pending.discard()
 
