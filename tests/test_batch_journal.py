@@ -151,7 +151,7 @@ def test_a_journal_from_elsewhere_harms_no_other_file(tmp_path, state):
             if temporary == part.name:
                 assert journal.recover().published == 0
             else:
-                with pytest.raises(BacklineError, match=r"mine.wav is no file that a run made.*nothing was"):
+                with pytest.raises(BacklineError, match=r"mine\.wav is no temporary of ours.*nothing was"):
                     journal.recover()
         assert mine.read_bytes() == b"mine"
     assert not (folder / "a.wav").exists()

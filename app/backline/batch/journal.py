@@ -320,8 +320,8 @@ class Journal:
             draft = drafts.draft(self._path(target), self._path(temporary), bool(overwrite))
             if not drafts.is_temporary(draft):
                 raise BacklineError(
-                    f"{self.path}: the journal is damaged ({draft.temporary} is no file that a run made "
-                    f"for itself); move it away to begin anew, and have outputs replaced; nothing was deleted"
+                    f"{self.path}: the journal is damaged ({draft.temporary} is no temporary of ours); "
+                    f"move it away to begin anew, and have outputs replaced; nothing was deleted"
                 )
             is_whole = state == "finished" and drafts.is_beside(draft)
             if is_whole and drafts.resumed(draft, Known(*known).sha256):
