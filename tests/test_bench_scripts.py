@@ -31,6 +31,8 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
         ("bench_targets", ()),
         ("bench_threads", ()),
         ("bench_jitter", ()),
+        ("bench_batch", ()),
+        ("bench_render", ()),
         ("bench_groups", ("matplotlib",)),
         ("bench_peers", ("torch", "onnx", "onnxruntime")),
     ],

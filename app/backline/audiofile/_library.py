@@ -37,7 +37,7 @@ def leave_out_peaks(file: Any) -> None:
 
 
 def close_unflushed(file: Any) -> None:
-    """Close a file without having it flushed to the disk, which soundfile would do: that comes before its name.
+    """Close a file without having it flushed, as soundfile would: that is done once, before it gets its name.
 
     Raises
     ------
