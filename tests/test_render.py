@@ -217,7 +217,7 @@ def test_a_batch_calls_an_output_that_is_its_input_by_its_name(tmp_path, gain):
     source = write(tmp_path / "in.wav", noise(10))
     (tmp_path / "same.wav").hardlink_to(source)
     draft = Draft.of(tmp_path / "same.wav", overwrite=True)
-    with pytest.raises(AudioFileError, match="^[^(]*same.wav: is the input itself"):
+    with pytest.raises(AudioFileError, match=r"^[^(]*same\.wav: is the input itself"):
         render_file(gain, source, draft, overwrite=True)
 
 

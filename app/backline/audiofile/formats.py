@@ -37,7 +37,7 @@ SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4,
 #: These hold any float; all others cut at full scale. (Vorbis codes floats; it is the player that clips.)
 UNCLIPPED_SUBTYPES = frozenset({"FLOAT", "DOUBLE", "VORBIS"})
 _USUAL_FORMATS = ("WAV", "FLAC", "AIFF", "OGG", "MP3", "CAF", "W64")
-#: libsndfile 1.2.2 writes these, and then fails to read them (DWVW), or reads noise (ALAC_20 of two channels).
+#: libsndfile 1.2.2 writes these, and then fails to read them (DWVW) or reads noise (ALAC_20 in stereo).
 _UNREADABLE_SUBTYPES = ("DWVW_", "ALAC_20")
 COMPRESSED_FORMATS = frozenset({"FLAC", "OGG", "MP3"})
 #: Formats whose headers count bytes in 32 bits.

@@ -303,7 +303,11 @@ class Journal:
                     f"{self.path}: the journal is damaged ({draft.temporary} is no file that a run made "
                     f"for itself); move it away to begin anew, and have outputs replaced; nothing was deleted"
                 )
-            if state == "finished" and drafts.is_beside(draft) and drafts.resumed(draft, Known(*known).sha256):
+            if (
+                state == "finished"
+                and drafts.is_beside(draft)
+                and drafts.resumed(draft, Known(*known).sha256)
+            ):
                 published.append(draft)
             else:
                 discard_all(draft)
