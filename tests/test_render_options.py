@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from scipy import signal
 
 import backline
+from backline.activations import Activation
 from backline.audiofile import AudioWriter, read
 from backline.dither import triangular
 from backline.errors import AudioFileError, BacklineError
 from backline.graph import Graph
-from backline.layers import Conv1d, Lstm, Upsample
+from backline.layers import Activate, Conv1d, Lstm, Upsample
 from backline.render import RenderOptions, RenderReport, render_file
 from backline.resample import resample
 
@@ -249,6 +250,34 @@ def test_a_part_of_what_a_model_with_slower_rates_inside_makes(render, start):
     x = noise(8000)
     y, _ = render(model, x, start_s=start / RATE_HZ, tail_s=0.0)
     assert np.array_equal(y, model(x)[start:])
+
+
+@pytest.mark.parametrize("start", [3, 4800, 4801, 4802, 4803])
+def test_a_part_begins_anywhere_though_the_model_strides(render, start):
+    nodes = (
+        Conv1d("h", "x", np.ascontiguousarray(noise(8, 8).T[:, np.newaxis]), None, stride=4),
+        Upsample("y", "h", 4),
+        Conv1d("z", "y", np.ones((1, 8, 1), np.float32), None),
+    )
+    model = backline.Model(Graph(nodes, "x", 1, "z", name="strides"))
+    x = noise(12000)
+    y, _ = render(model, x, start_s=start / RATE_HZ, duration_s=0.1, tail_s=0.0)
+    assert np.array_equal(y, model(x)[start : start + len(y)])
+
+
+@pytest.mark.parametrize("start_s", [0.1, 0.5, 0.300003])
+def test_a_part_through_resamplers_is_that_part_of_the_whole(render, start_s):
+    """What a model makes of aliases depends on where its frames are: they are where the whole file's are."""
+    nodes = (
+        Conv1d("h", "x", np.full((1, 1, 1), 30.0, np.float32), None),
+        Activate("y", "h", Activation("tanh")),
+    )
+    model = backline.Model(Graph(nodes, "x", 1, "y", name="loud", sample_rate_hz=RATE_HZ))
+    x = noise(44100)
+    whole, _ = render(model, x, 44100, tail_s=0.0)
+    y, _ = render(model, x, 44100, start_s=start_s, duration_s=0.2, tail_s=0.0)
+    first, inner = round(start_s * 44100), slice(0, -1000)  # the end's resampler hears silence
+    assert np.abs(y[inner] - whole[first : first + len(y)][inner]).max() < 1e-4
 
 
 def test_a_model_with_feedback_hears_what_is_before_the_part(render):

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -35,7 +36,7 @@ from .pipes import (
     writer_to_output,
 )
 from .report import RenderReport
-from .threads import again_frames, processed, uses
+from .threads import again_frames, processed, step_frames, uses
 
 if TYPE_CHECKING:
     from ..compare import NullMeter
@@ -213,20 +214,24 @@ class Take:
         remembered_s = MAX_TAIL_S if again is None else again / self.model_hz
         if self._resamples:
             remembered_s += _RESAMPLER_S
-        # So that the output's first frame is exactly at the start, both rates have to meet there.
-        step = hz // math.gcd(hz, self.out_hz)
-        self._skipped = min(math.ceil(remembered_s * hz / step), start // step) * step
-        if self.model_hz == hz:
-            self._skipped += self._more_to_hear(start - self._skipped, step)
+        self._skipped = self._heard_before(start, math.ceil(remembered_s * hz))
         self._first, self._stop = start - self._skipped, stop
         self._heard = None if stop is None else stop - self._first
         self.expected_frames = None if stop is None else resampled_frames(stop - start, hz, self.out_hz)
 
-    def _more_to_hear(self, first: int, step: int) -> int:
-        """Frames back from `first`, in steps, to where a model with slower rates inside may begin."""
-        inner = self.model.step_frames
-        places = range(first, max(-1, first - inner * step), -step)
-        return next((first - at for at in places if at % inner == 0), 0)
+    def _heard_before(self, start: int, least: int) -> int:
+        """Frames before the start that are read: `least`, or all, or a few more for what is below."""
+        # So that the output's first frame is exactly at the start, both rates have to meet there.
+        hz = self.reader.rate_hz
+        step = hz // math.gcd(hz, self.out_hz)
+        heard = min(-(-least // step), start // step) * step
+        # So that the model hears the frames it hears in the whole file, its rates meet where reading begins.
+        begin = (Fraction(hz) / Fraction(self.model_hz) * step_frames(self.model)).numerator
+        most = min(start, heard + min(step * begin, round(MAX_TAIL_S * hz)))
+        for more in range(heard, most + 1, step):
+            if (start - more) % begin == 0:
+                return more
+        return heard
 
     @property
     def _resamples(self) -> bool:
