@@ -269,13 +269,22 @@ class Take:
         late_s = self.model.latency_frames / self.model_hz + self._resamples * 2 * _RESAMPLER_S
         return math.ceil((tail.least_frames / self.out_hz + late_s) * self.reader.rate_hz)
 
+    def _read_blocks(self) -> Iterator[Array]:
+        """Of a pipe what comes soon; of a long file a little, so that work begins, then much at a time."""
+        begun, stop = self._first, self._stop
+        if self.reader.frames is None or stop is None:
+            yield from self.reader.blocks(BLOCK_FRAMES, begun, stop)
+            return
+        frames = max(1, _BLOCK_VALUES // self.reader.channels)
+        if stop - begun > frames > BLOCK_FRAMES:
+            begun += BLOCK_FRAMES
+            yield from self.reader.blocks(BLOCK_FRAMES, self._first, begun)
+        yield from self.reader.blocks(frames, begun, stop)
+
     def _read(self) -> Iterator[Array]:
         done = 0
         total = self._heard
-        # Of a file much at a time; of a pipe only what comes soon.
-        is_file = self.reader.frames is not None
-        frames = max(1, _BLOCK_VALUES // self.reader.channels) if is_file else BLOCK_FRAMES
-        for block in self.reader.blocks(frames, self._first, self._stop):
+        for block in self._read_blocks():
             yield block
             # Reached when the consumer asks for the next one, having dealt with this one.
             done += len(block)
