@@ -17,6 +17,7 @@ Names are relative to the journal's folder, which may be moved as a whole; URLs 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -35,7 +36,6 @@ from ..pending import Draft, reason, sync_folder
 from . import drafts
 from .drafts import AnyDraft, discard_all
 from .files import Fingerprint, Known
-from .jobs import place_of
 from .lock import FolderLock
 from .storage import Place, Url, is_url, stat_of
 
@@ -105,6 +105,8 @@ class Journal:
     def __init__(self, path: PathLike, *, is_copy: bool = False) -> None:
         self.path = Path(path)
         self.folder = Path(os.path.realpath(self.path.parent))
+        # Asked for several times for each output, and most outputs share a folder.
+        self._folder_name = functools.lru_cache(maxsize=1024)(self._relative)
         self._connection: sqlite3.Connection | None = None
         self._held = contextlib.ExitStack()
         try:
@@ -345,7 +347,13 @@ class Journal:
         """What the journal calls a file."""
         if isinstance(path, Url):
             return str(path)
-        return _stored(os.path.relpath(place_of(path), self.folder))
+        folder, name = os.path.split(path)
+        return _stored(os.path.join(self._folder_name(folder), name))
+
+    def _relative(self, folder: str) -> str:
+        """A folder as seen from the journal's, links followed; empty if it is that."""
+        found = os.path.relpath(os.path.realpath(folder), self.folder)
+        return "" if found == os.curdir else found
 
     def _path(self, stored: str | bytes) -> Place:
         if isinstance(stored, str) and is_url(stored):  # a relative path has no slash twice
