@@ -14,8 +14,6 @@ memory, others were in the way.
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
 import statistics
 import tempfile
@@ -26,11 +24,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from bench_models import RATE_HZ, write_models
+from bench_options import announce, parser
 
 from backline import api
 from backline.batch import JOURNAL_NAME, Job, ModelChoice, run
 from backline.engine import Model
-from backline.machine import cores, processor
 
 MODELS = ("a2", "a1-standard", "a1-nano")
 TARGET = 85.0
@@ -106,19 +104,14 @@ def measure(path: Path, inputs: list[Path], folder: Path, threads: int, repeats:
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=len(cores()) or os.cpu_count() or 1)
-    parser.add_argument("--folder", type=Path, help="where to work; the system's temporary folder by default")
-    parser.add_argument("--only", choices=MODELS, help="one model")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    asked = parser(__doc__, MODELS)
+    asked.add_argument("--files", type=int, default=2000)
+    options = asked.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         models = write_models(folder)
         inputs = make_inputs(folder / "in", options.files)
-        print(f"{processor()}, {options.threads} threads, {options.files} files of 1 s below {folder.parent}")
-        print(f"load before: {os.getloadavg()[0]:.1f}")
+        announce(options.threads, f"{options.files} files of 1 s", folder.parent)
         for model in [options.only] if options.only else MODELS:
             found = measure(models[model], inputs, folder, options.threads, options.repeats)
             print(

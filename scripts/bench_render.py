@@ -10,8 +10,6 @@ whole `backline render --threads 1` of 60 s of mono, start-up and all, on one co
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -22,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from bench_models import RATE_HZ, write_models
+from bench_options import announce, parser
 
 from backline import api
 from backline.engine import Model
-from backline.machine import cores, pinned, processor
+from backline.machine import pinned
 from backline.render import render_file
 
 MODELS = ("a2", "a1-standard")
@@ -77,18 +76,13 @@ def from_the_shell(model: Path, source: Path, repeats: int) -> float:
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=len(cores()) or os.cpu_count() or 1)
-    parser.add_argument("--folder", type=Path, help="where to work; the system's temporary folder by default")
-    parser.add_argument("--only", choices=MODELS, help="one model")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    asked = parser(__doc__, MODELS)
+    asked.add_argument("--minutes", type=int, default=10)
+    options = asked.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         models = write_models(folder)
-        print(f"{processor()}, {options.threads} threads, {options.minutes} minutes below {folder.parent}")
-        print(f"load before: {os.getloadavg()[0]:.1f}")
+        announce(options.threads, f"{options.minutes} minutes", folder.parent)
         for channels in (1, 2):
             source = make_input(folder / "in.wav", 60 * options.minutes, channels)
             for model in [options.only] if options.only else MODELS:
