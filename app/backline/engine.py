@@ -208,7 +208,7 @@ class Model:
 
     @functools.cached_property
     def step_frames(self) -> int:
-        """The frames in which all rates inside the model meet: it does the same thing after as many."""
+        """The frames in which all rates inside the model meet: what a part of a signal has to begin at."""
         return math.lcm(*(signal.rate.denominator for signal in self.graph.signals.values()))
 
     @property

@@ -352,7 +352,7 @@ class Journal:
 
     def _relative(self, folder: str) -> str:
         """A folder as seen from the journal's, links followed; empty if it is that."""
-        found = os.path.relpath(os.path.realpath(folder), self.folder)
+        found = os.path.relpath(os.path.realpath(os.path.abspath(folder)), self.folder)
         return "" if found == os.curdir else found
 
     def _path(self, stored: str | bytes) -> Place:

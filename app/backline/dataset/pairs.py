@@ -12,7 +12,7 @@ import numpy as np
 from ..engine import Audio, Model, Stream
 from ..errors import ModelError
 from ..loudness import LoudnessMeter
-from ..render.threads import again_frames, step_frames
+from ..render.threads import again_frames
 from .draws import Draw
 from .inputs import Input
 
@@ -116,7 +116,7 @@ class PairMaker:
     def _first_heard(self, model: Model, start: int) -> int:
         again = again_frames(model)
         wanted = self._warm_up_frames if again is None else again
-        return max(0, start - wanted) // step_frames(model) * step_frames(model)
+        return max(0, start - wanted) // model.step_frames * model.step_frames
 
     def _run(self, draw: Draw, model: Model, x: Audio, *, settles: bool) -> Audio:
         if settles and draw.knobs and model.graph.prewarm_frames:

@@ -36,7 +36,7 @@ from .pipes import (
     writer_to_output,
 )
 from .report import RenderReport
-from .threads import again_frames, processed, step_frames, uses
+from .threads import again_frames, processed, uses
 
 if TYPE_CHECKING:
     from ..compare import NullMeter
@@ -226,7 +226,7 @@ class Take:
         step = hz // math.gcd(hz, self.out_hz)
         heard = min(-(-least // step), start // step) * step
         # So that the model hears the frames it hears in the whole file, its rates meet where reading begins.
-        begin = (Fraction(hz) / Fraction(self.model_hz) * step_frames(self.model)).numerator
+        begin = (Fraction(hz) / Fraction(self.model_hz) * self.model.step_frames).numerator
         most = min(start, heard + min(step * begin, round(MAX_TAIL_S * hz)))
         for more in range(heard, most + 1, step):
             if (start - more) % begin == 0:

@@ -70,7 +70,7 @@ def processed(
         return _each_channel(parts, model, channels, threads, ended)
     if has_parts:
         sizes = part_sizes(model, channels, threads, frames)
-        heard = overlapping(blocks, channels, sizes, again_frames(model) or 0, ended, step_frames(model))
+        heard = overlapping(blocks, channels, sizes, again_frames(model) or 0, ended, model.step_frames)
         return _side_by_side(heard, model, channels, threads, ended)
     return _one_after_the_other(blocks, model, channels)
 
@@ -84,7 +84,7 @@ def uses(model: Model, channels: int, threads: int) -> int:
 
 def most_part_frames(model: Model, channels: int, threads: int) -> int:
     """Frames of the longest part that can be rendered by itself; 0 where there are none such."""
-    again, step = again_frames(model), step_frames(model)
+    again, step = again_frames(model), model.step_frames
     most = _MOST_FRAMES // (channels * (threads + 2)) // step * step
     return 0 if again is None or again * _LEAST_FIELDS > most else most
 
@@ -95,7 +95,7 @@ def part_sizes(model: Model, channels: int, threads: int, frames: int | None) ->
     Short ones at the beginning let all threads begin at once, and at the end of a signal of `frames` frames
     end at once.
     """
-    most, step = most_part_frames(model, channels, threads), step_frames(model)
+    most, step = most_part_frames(model, channels, threads), model.step_frames
     least = max(_LEAST_FRAMES, _LEAST_FIELDS * (again_frames(model) or 0))
     done, longest = 0, least
     while True:
@@ -106,11 +106,6 @@ def part_sizes(model: Model, channels: int, threads: int, frames: int | None) ->
         longest = min(most, 2 * longest)
 
 
-def step_frames(model: Model) -> int:
-    """What a part has to begin at multiples of: the frames in which all rates inside the model meet."""
-    return model.step_frames
-
-
 def again_frames(model: Model) -> int | None:
     """Frames before a part that its engine has to hear; None where that would be all."""
     field = model.receptive_field_frames
@@ -118,7 +113,7 @@ def again_frames(model: Model) -> int | None:
         return None
     if model not in _begun:
         _begun[model] = _begun_frames(model.graph)
-    step = step_frames(model)
+    step = model.step_frames
     return -(-max(field, _begun[model]) // step) * step
 
 
